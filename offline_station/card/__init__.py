@@ -1,0 +1,1 @@
+"""The tax card behind a port. The card decides; the program only carries."""

@@ -1,0 +1,1 @@
+"""The invoices: import, query, summary, detail against summary."""

@@ -1,0 +1,1 @@
+"""What the invoicing PC does to its disk: store, spool, backup, locks."""

@@ -1,0 +1,1 @@
+"""What the Internet PC does: watch, ask, store, stage."""

@@ -1,0 +1,165 @@
+"""The one JSON encoding and the one `label: value` encoding of everything that is signed.
+
+JSON follows RFC 8785 restricted to objects, arrays, strings, integers, booleans and null, with ASCII member names; a
+reader accepts bytes only if writing what was read gives the same bytes again (FORM-1). That one comparison refuses
+duplicate members, other number spellings, other escapes and stray blanks at once.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from shared.errors import NotCanonical
+from shared.text import Text
+
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+CRLF: Final = b"\r\n"
+
+
+def render_json(value: object) -> bytes:
+    """Return the canonical encoding of `value`, without a final line end.
+
+    Args:
+        value: Objects with ASCII string keys, arrays, strings, integers within ±(2⁵³−1), booleans, None.
+
+    Raises:
+        ValueError: A float, another type, a lone surrogate, an integer or key out of range.
+    """
+    _check(value, depth=0)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _check(value: object, depth: int) -> None:
+    if depth > 16:
+        raise ValueError("nested too deeply")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str) or not key.isascii():
+                raise ValueError(f"member name {key!r}")
+            _check(item, depth + 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check(item, depth + 1)
+    elif isinstance(value, bool) or value is None or isinstance(value, str):
+        pass
+    elif isinstance(value, int):
+        if abs(value) > MAX_SAFE_INTEGER:
+            raise ValueError(f"integer {value}")
+    else:
+        raise ValueError(f"{type(value).__name__} has no canonical form")
+
+
+def parse_json(data: bytes) -> dict[str, object]:
+    """Return the object in `data`, which must be in the canonical encoding.
+
+    Raises:
+        NotCanonical: Anything else: other bytes for the same value, another top level than an object, floats,
+            numbers out of range, duplicate members, bad UTF-8, deep nesting.
+    """
+    try:
+        value = json.loads(data.decode("utf-8"), parse_float=_refuse, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise NotCanonical(
+            reason=Text("不是规定的 JSON", f"not the JSON that is permitted ({type(error).__name__})")
+        ) from None
+    if not isinstance(value, dict):
+        raise NotCanonical(reason=Text("应为一个对象", "an object is expected"))
+    try:
+        again = render_json(value)
+    except (ValueError, RecursionError):
+        again = b""
+    if again != data:
+        raise NotCanonical(reason=Text("不是唯一写法", "another spelling than the canonical one"))
+    return value
+
+
+def _refuse(text: str) -> object:
+    raise ValueError(text)
+
+
+_FORBIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def value_fault(value: str) -> Text | None:
+    """Return why `value` may not stand in a `label: value` line, or None (FORM-4).
+
+    Args:
+        value: The value alone. It must be NFC, without control, format (bidi), surrogate, private or unassigned
+            characters and line separators, without blanks at either end, and must not start with `-----`.
+    """
+    if value != value.strip():
+        return Text("两端有空白", "blanks at the ends")
+    if value.startswith("-----"):
+        return Text("不能以 ----- 开头", "it starts with -----")
+    if not unicodedata.is_normalized("NFC", value):
+        return Text("不是 NFC 写法", "not in form NFC")
+    for character in value:
+        if unicodedata.category(character) in _FORBIDDEN_CATEGORIES:
+            return Text(f"含有不允许的字符 U+{ord(character):04X}", f"forbidden character U+{ord(character):04X}")
+    return None
+
+
+def clean_value(text: str, *, limit: int = 500) -> str:
+    """Return the nearest permitted value to a text that came from elsewhere (a bureau's own wording, a reason).
+
+    Args:
+        text: Anything.
+        limit: Most characters kept.
+    """
+    text = unicodedata.normalize("NFC", text)
+    kept = "".join(" " if unicodedata.category(c) in _FORBIDDEN_CATEGORIES else c for c in text)
+    return unicodedata.normalize("NFC", " ".join(kept.split())[:limit]).strip().lstrip("-").strip()
+
+
+def render_lines(title: str, lines: Iterable[tuple[str, str]]) -> bytes:
+    """Return a text body: the title line, then `label: value` lines, each ended by CRLF, in UTF-8.
+
+    An empty value is written `label:` without a blank.
+
+    Raises:
+        ValueError: A value that `value_fault` refuses: a defect of the caller, who cleans foreign text first.
+    """
+    rendered = [title]
+    for label, value in lines:
+        fault = value_fault(value)
+        if fault is not None:
+            raise ValueError(f"{label}: {fault.en}")
+        rendered.append(f"{label}: {value}" if value else f"{label}:")
+    return b"".join(line.encode() + CRLF for line in rendered)
+
+
+def parse_lines(body: bytes) -> tuple[str, Sequence[tuple[str, str]]]:
+    """Return the title and the lines of a canonical text body.
+
+    Labels are checked by the caller, who knows which must stand where.
+
+    Raises:
+        NotCanonical: Not UTF-8, a line that is not `label: value` in its one spelling, a bare CR or LF, no CRLF at
+            the end, a forbidden value.
+    """
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise NotCanonical(
+            reason=Text("不是 UTF-8 文本（可能被另存为 GBK）", "not UTF-8 (saved as GBK perhaps)")
+        ) from None
+    if not text.endswith("\r\n"):
+        raise NotCanonical(reason=Text("最后一行没有结束", "the last line is not ended"))
+    title, *rest = text[:-2].split("\r\n")
+    fault = value_fault(title)
+    if fault is not None:
+        raise NotCanonical(reason=Text(f"第 1 行{fault.zh}", f"line 1: {fault.en}"))
+    pairs = []
+    for number, line in enumerate(rest, start=2):
+        label, colon, value = line.partition(":")
+        if not colon or not label or (value and not value.startswith(" ")) or value == " ":
+            raise NotCanonical(reason=Text(f"第 {number} 行不是“标签: 值”", f"line {number} is not 'label: value'"))
+        value = value[1:]
+        fault = value_fault(value) or value_fault(label)
+        if fault is not None:
+            raise NotCanonical(reason=Text(f"第 {number} 行{fault.zh}", f"line {number}: {fault.en}"))
+        pairs.append((label, value))
+    return title, pairs

@@ -1,0 +1,544 @@
+"""Every error this project raises on purpose, and what the user is told.
+
+The first two digits of a code are the exit code, so the tree below is also the table of exit statuses. Codes are
+permanent: a retired one is never given to something else. This module imports nothing but the pair of languages, so
+that everything may import it.
+
+    TaxferryError
+      FormatError                 the bytes are not what the specification says
+        NameInvalid               B10xx  exit 10   a file's name
+        ReportInvalid             B11xx  exit 11   a .dat
+        ResultInvalid             B12xx  exit 12   a .txt
+        ImportInvalid             B13xx  exit 13   an invoice list
+        AckInvalid                B14xx  exit 14   an .ack
+        TrustFileInvalid          B15xx  exit 15   a trust file
+      TrustError                  well formed, and not acceptable
+        SignatureRefused          B20xx  exit 20
+        CertificateRefused        B21xx  exit 21
+        OtherReport               B22xx  exit 22   a result of another report
+        Outdated                  B23xx  exit 23   older than what was applied
+        TrustRefused              B24xx  exit 24
+      MediumError
+        MediumAbsent B30xx · MediumAmbiguous B31xx · MediumUnprepared B32xx · MediumFull B33xx
+        MediumReadOnly B34xx · MediumDamaged B35xx
+      BureauError
+        BureauUnreachable B40xx · OutcomeUnknown B41xx · BureauRefused B42xx · StillProcessing B43xx · BureauBusy B44xx
+      StationError
+        ConfigurationError B50xx · NotAllowed B51xx · WrongState B52xx · Locked B53xx
+
+A defect of the program itself (an illegal transition, a broken invariant) is not in this tree.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+from shared.text import Text
+
+
+class ExitCode(IntEnum):
+    """Exit statuses of all three programs: an interface, never reused."""
+
+    OK = 0
+    WARNINGS = 1
+    USAGE = 2
+    NAME = 10
+    REPORT = 11
+    RESULT = 12
+    IMPORT = 13
+    ACK = 14
+    TRUST_FILE = 15
+    SIGNATURE = 20
+    CERTIFICATE = 21
+    OTHER_REPORT = 22
+    OUTDATED = 23
+    TRUST = 24
+    MEDIUM_ABSENT = 30
+    MEDIUM_AMBIGUOUS = 31
+    MEDIUM_UNPREPARED = 32
+    MEDIUM_FULL = 33
+    MEDIUM_READ_ONLY = 34
+    MEDIUM_DAMAGED = 35
+    BUREAU_UNREACHABLE = 40
+    OUTCOME_UNKNOWN = 41
+    BUREAU_REFUSED = 42
+    STILL_PROCESSING = 43
+    BUREAU_BUSY = 44
+    CONFIGURATION = 50
+    NOT_ALLOWED = 51
+    WRONG_STATE = 52
+    LOCKED = 53
+    INTERRUPTED = 130
+
+
+class TaxferryError(Exception):
+    """Base of all errors raised on purpose.
+
+    Attributes:
+        code: Permanent identifier, `B` and four digits; the first two are the exit code.
+        message: What happened, with placeholders for `context`.
+        safe: What became of the user's data. Always answered.
+        hint: What to do next, and on which PC where that matters.
+        field_code: The bureau's or device's own number for this fault (`2734`, `0x8204000D`), if it has one.
+        context: The facts of this occurrence (names, sizes, positions). Never contents, keys or PINs.
+    """
+
+    code: ClassVar[str] = "B0000"
+    message: ClassVar[Text]
+    safe: ClassVar[Text] = Text("数据没有改动", "no data was changed")
+    hint: ClassVar[Text]
+    field_code: ClassVar[str] = ""
+
+    def __init__(self, **context: object) -> None:
+        """Fill the message and the hint with the facts of this occurrence."""
+        self.context = context
+        self.text = self.message.fill(**context)
+        self.advice = self.hint.fill(**context)
+        super().__init__(self.text.en)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The process's exit status when this error ends a command."""
+        return ExitCode(int(self.code[1:3]))
+
+    def __str__(self) -> str:
+        """Render the message in the current language."""
+        return str(self.text)
+
+    def as_json(self) -> dict[str, object]:
+        """Return the error as the `errors` items of `--json` show it."""
+        found: dict[str, object] = {
+            "code": self.code,
+            "exit_code": int(self.exit_code),
+            "message": str(self.text),
+            "safe": str(self.safe),
+            "hint": str(self.advice),
+            "context": {k: str(v) if not isinstance(v, int) else v for k, v in self.context.items()},
+        }
+        if self.field_code:
+            found["field_code"] = self.field_code
+        return found
+
+
+class FormatError(TaxferryError):
+    """The bytes are not what the specification says."""
+
+
+class NameInvalid(FormatError):
+    """A name, number or date that crosses the gap is not of its grammar."""
+
+    code = "B1001"
+    message = Text("“{name}”不是有效的{what}：{reason}", "'{name}' is not a valid {what}: {reason}")
+    hint = Text(
+        "文件名应为 税号_分机号_抄税日期时间.dat（或 .txt、.ack），例如 310100000000000_0_200807180808.dat",
+        "names look like TAXID_MACHINE_YYYYMMDDHHMM.dat (or .txt, .ack), for example 310100000000000_0_200807180808.dat",
+    )
+
+
+class NotCanonical(FormatError):
+    """Signed text or JSON in another spelling than the one permitted."""
+
+    code = "B1101"
+    message = Text("内容不是规定的唯一写法：{reason}", "the content is not in the one permitted form: {reason}")
+    hint = Text(
+        "请从原来的电脑重新拷贝该文件，不要用编辑器打开保存",
+        "copy the file again from the PC that made it; do not save it in an editor",
+    )
+
+
+class ReportInvalid(FormatError):
+    """A `.dat` that does not parse as one. The field calls the outer damage an incomplete digital envelope."""
+
+    code = "B1102"
+    message = Text("报税数据文件不完整或已损坏：{reason}", "the report file is incomplete or damaged: {reason}")
+    hint = Text(
+        "请回到开票机重新拷贝该 .dat 文件；开票机上的原件仍在",
+        "copy the .dat again from the invoicing PC; the original is still there",
+    )
+    field_code = "0x82040010"
+
+
+class ReportContentInvalid(ReportInvalid):
+    """Signed and opened, but the content breaks the specification: the sender's program is at fault."""
+
+    code = "B1103"
+    message = Text(
+        "报税数据内容不符合规定（第 {line} 行）：{reason}",
+        "the report's content breaks the specification (line {line}): {reason}",
+    )
+    hint = Text(
+        "在开票机上升级软件后执行 copy --again 与 report，重新生成报税文件",
+        "update the software on the invoicing PC, then run copy --again and report",
+    )
+    field_code = ""
+
+
+class ReportNotForUs(ReportInvalid):
+    """No recipient of the envelope is ours, or its key does not open it."""
+
+    code = "B1104"
+    message = Text(
+        "拆解数字信封失败：该报税文件不是用本税局当前公钥加密的",
+        "the digital envelope was not sealed to this bureau's current key",
+    )
+    hint = Text(
+        "在开票机更新信任文件后执行 report --reseal，再重新拷贝上传",
+        "update the trust file on the invoicing PC, run report --reseal, carry and upload again",
+    )
+
+
+class ResultInvalid(FormatError):
+    """A `.txt` that is not a result."""
+
+    code = "B1201"
+    message = Text("报税结果文件不完整或被改动：{reason}", "the result file is incomplete or was altered: {reason}")
+    hint = Text(
+        "请从上网机重新拷贝该 .txt 文件；卡没有改动", "copy the .txt again from the Internet PC; the card is untouched"
+    )
+
+
+class ResultEmpty(ResultInvalid):
+    """A zero-byte result: a copy that never finished."""
+
+    code = "B1202"
+    message = Text("报税结果文件“{name}”是空的（0 字节）", "the result file '{name}' is empty (0 bytes)")
+
+
+class AckInvalid(FormatError):
+    """An `.ack` that is not a clear receipt."""
+
+    code = "B1401"
+    message = Text("清卡回执文件不完整或被改动：{reason}", "the clear receipt is incomplete or was altered: {reason}")
+    hint = Text(
+        "在开票机再次执行 clear 可重新生成相同的回执",
+        "run clear again on the invoicing PC: it issues the same receipt again",
+    )
+
+
+class TrustFileInvalid(FormatError):
+    """A trust file that does not parse."""
+
+    code = "B1501"
+    message = Text("信任文件不完整或被改动：{reason}", "the trust file is incomplete or was altered: {reason}")
+    hint = Text(
+        "请在上网机重新取得信任文件；原来的信任文件继续有效",
+        "fetch the trust file again on the Internet PC; the present one stays in force",
+    )
+
+
+class ImportInvalid(FormatError):
+    """An invoice list that cannot be taken over; nothing of the file was taken."""
+
+    code = "B1301"
+    message = Text(
+        "“{name}”有 {count} 处问题，整个文件没有导入：{first}",
+        "'{name}' has {count} problem(s); nothing of it was imported: {first}",
+    )
+    hint = Text(
+        "按列出的工作表和行号改正后重新导入；其他文件不受影响",
+        "correct the sheets and rows listed and import it again; other files are not affected",
+    )
+
+
+class TrustError(TaxferryError):
+    """Well formed, and not acceptable."""
+
+
+class SignatureRefused(TrustError):
+    """A signature that does not verify, or was made in another role."""
+
+    code = "B2001"
+    message = Text("验证签名失败：{reason}", "the signature does not verify: {reason}")
+    hint = Text(
+        "该文件被改动过或不是由所称的一方签发，请重新从原电脑拷贝",
+        "the file was altered or signed by someone else; copy it again from the PC that made it",
+    )
+    field_code = "0x8204000D"
+
+
+class CertificateRefused(TrustError):
+    """A certificate that is expired, revoked, of an unknown root or of another role."""
+
+    code = "B2101"
+    message = Text("证书不可接受：{reason}", "the certificate is not acceptable: {reason}")
+    hint = Text(
+        "更新信任文件；如卡或U棒已换发，请联系税务机关确认",
+        "update the trust file; if the card or key was re-issued, ask the bureau",
+    )
+    field_code = "0x8204000D"
+
+
+class OtherReport(TrustError):
+    """A proven file that belongs to another report."""
+
+    code = "B2201"
+    message = Text(
+        "这不是本次报税的结果：{field}不同。文件属于 {theirs}，本卡等待的是 {ours}",
+        "this result is not for this report: {field} differs. the file belongs to {theirs}; this card waits for {ours}",
+    )
+    hint = Text(
+        "请在上网机取本次报税的 .txt 文件；卡没有改动，可继续等待",
+        "take this report's own .txt from the Internet PC; the card is untouched and still waits",
+    )
+
+
+class NameContradicts(OtherReport):
+    """A file whose name claims another identity than its signed header."""
+
+    code = "B2208"
+    message = Text(
+        "文件名与签名内容不符：文件名称是 {named}，实际是 {signed}",
+        "the name contradicts the signed content: it is named {named} but is {signed}",
+    )
+    hint = Text("请拷贝正确的文件；不要改名", "copy the right file, and do not rename files")
+
+
+class Outdated(TrustError):
+    """Older than what was applied already."""
+
+    code = "B2301"
+    message = Text("该文件比已使用的旧：{reason}", "the file is older than what was applied: {reason}")
+    hint = Text("请在上网机取最新的文件", "take the newest file from the Internet PC")
+
+
+class TrustRefused(TrustError):
+    """A trust file or root that may not replace the present one."""
+
+    code = "B2401"
+    message = Text("信任文件不可接受：{reason}", "the trust file is not acceptable: {reason}")
+    hint = Text("原来的信任文件继续有效；请向税务机关核实", "the present trust file stays in force; ask the bureau")
+
+
+class MediumError(TaxferryError):
+    """The removable medium, or a folder that stands for it."""
+
+    safe = Text("原件仍在发送方，没有丢失", "the sender still holds the originals; nothing is lost")
+
+
+class MediumAbsent(MediumError):
+    """No medium was found."""
+
+    code = "B3001"
+    message = Text("没有找到U盘", "no stick was found")
+    hint = Text(
+        "插入已准备的U盘后再试，或用 stick sync DIR 指定文件夹",
+        "plug in a prepared stick and try again, or name a folder with stick sync DIR",
+    )
+
+
+class MediumAmbiguous(MediumError):
+    """Several media, and the operator must choose."""
+
+    code = "B3101"
+    message = Text("找到多个U盘：{names}", "several sticks were found: {names}")
+    hint = Text("请用 stick sync DIR 指定其中一个", "name one of them: stick sync DIR")
+
+
+class MediumUnprepared(MediumError):
+    """No marker: the medium is not ours."""
+
+    code = "B3201"
+    message = Text(
+        "“{name}”不是税渡的U盘（没有 TAXFERRY 标记）", "'{name}' is not a taxferry stick (it has no TAXFERRY marker)"
+    )
+    hint = Text(
+        "如确要使用，先执行 stick prepare {name}；不会格式化，也不动其他文件",
+        "to use it, run stick prepare {name} first; it never formats and touches no other file",
+    )
+
+
+class MediumFull(MediumError):
+    """Not enough room."""
+
+    code = "B3301"
+    message = Text(
+        "空间不足：需要 {needed} 字节，剩余 {free} 字节", "no room: {needed} bytes needed, {free} bytes free"
+    )
+    hint = Text(
+        "删除不需要的文件或换一个U盘后再试", "remove files you do not need or take another stick, then try again"
+    )
+
+
+class MediumReadOnly(MediumError):
+    """Write protected."""
+
+    code = "B3401"
+    message = Text("“{name}”是只读的", "'{name}' is read-only")
+    hint = Text(
+        "打开写保护开关或换一个U盘后再试", "open its write-protect switch or take another stick, then try again"
+    )
+
+
+class MediumDamaged(MediumError):
+    """A read or write error, or the medium went away."""
+
+    code = "B3501"
+    message = Text("U盘或磁盘出错，或被提前拔出：{reason}", "the medium failed or was pulled early: {reason}")
+    hint = Text(
+        "重新插入后再执行一次；若再次出错请换一个",
+        "plug it in and run the command again; if it fails again take another one",
+    )
+
+
+class BureauError(TaxferryError):
+    """The bureau, or the way to it."""
+
+    safe = Text("报税文件仍在上网机，没有丢失", "the report is still on this PC; nothing is lost")
+
+
+class BureauUnreachable(BureauError):
+    """No connection could be made: the request was certainly not received."""
+
+    code = "B4001"
+    message = Text("连不上税局（{host}）：{reason}", "the bureau cannot be reached ({host}): {reason}")
+    hint = Text(
+        "依次检查：本机能否上网；局域网与防火墙；税务网站是否正常。程序会自动再试",
+        "check in order: this PC's Internet; LAN and firewall; the bureau's site. the program tries again by itself",
+    )
+
+
+class OutcomeUnknown(BureauError):
+    """The request may have been accepted: ask, never send again blindly."""
+
+    code = "B4101"
+    message = Text(
+        "发送 {report} 时连接中断，税局是否收到不明",
+        "the connection broke while sending {report}: whether the bureau has it is unknown",
+    )
+    hint = Text(
+        "无需操作：程序会先询问税局，再决定是否重发。请勿重复上传",
+        "nothing to do: the program asks the bureau before it sends again. do not upload again",
+    )
+
+
+class BureauRefused(BureauError):
+    """The bureau answered no."""
+
+    code = "B4201"
+    message = Text("税局拒绝：{reason}", "the bureau refused: {reason}")
+    hint = Text("执行 explain {fault} 查看原因与处理方法", "run explain {fault} for the cause and the remedy")
+
+
+class StillProcessing(BureauError):
+    """The answer was asked for too early: a `Y`."""
+
+    code = "B4301"
+    message = Text("税局正在处理中（Y）", "the bureau is still processing this report (Y)")
+    hint = Text(
+        "请等待 10–15 分钟（高峰期 30–40 分钟）后再查询，不要重复上传",
+        "ask again in 10–15 minutes (30–40 in the peak); do not upload again",
+    )
+
+
+class BureauBusy(BureauError):
+    """429 or 503: not now."""
+
+    code = "B4401"
+    message = Text("税局繁忙，请在 {seconds} 秒后再试", "the bureau is busy; try again in {seconds} seconds")
+    hint = Text(
+        "无需操作：程序会按税局给的时间自动再试", "nothing to do: the program tries again at the time the bureau gave"
+    )
+
+
+class StationError(TaxferryError):
+    """This station itself."""
+
+
+class ConfigurationError(StationError):
+    """Settings, folders or keys of this PC."""
+
+    code = "B5001"
+    message = Text("配置有误：{reason}", "the configuration is wrong: {reason}")
+    hint = Text("执行 doctor 检查环境", "run doctor to check this station")
+
+
+class KeyUnavailable(ConfigurationError):
+    """The private key cannot be loaded (seed fault J)."""
+
+    code = "B5002"
+    message = Text("初始化，载入企业的私钥出错：{reason}", "the private key cannot be loaded: {reason}")
+    hint = Text(
+        "检查U棒是否插好、密钥文件与口令文件是否正确，然后再试",
+        "check that the key is plugged in and that the key file and PIN file are right, then try again",
+    )
+
+
+class NotInitialised(ConfigurationError):
+    """No `init` yet in this home."""
+
+    code = "B5003"
+    message = Text("本站尚未初始化（{home}）", "this station is not initialised ({home})")
+    hint = Text("先执行 {program} init", "run {program} init first")
+
+
+class AlreadyInitialised(ConfigurationError):
+    """A second `init` with something else."""
+
+    code = "B5004"
+    message = Text("本站已经初始化：{what}", "this station is initialised already: {what}")
+    hint = Text("如需更换，请用 --home 指定新的文件夹", "to use something else, name a new folder with --home")
+
+
+class StationBusy(StationError):
+    """Another process of this station holds the lock."""
+
+    code = "B5005"
+    message = Text("另一个税渡程序正在使用 {home}", "another taxferry program is using {home}")
+    hint = Text("等它结束后再试", "wait until it has finished, then try again")
+
+
+class NotFound(StationError):
+    """An ID, a file or a code that is not known here."""
+
+    code = "B5006"
+    message = Text("没有找到“{what}”", "'{what}' was not found")
+    hint = Text(
+        "用 list 或 history 查看已有的编号；编号可以是摘要、摘要开头或文件名",
+        "see list or history for what there is; an ID is a digest, the start of one, or a file name",
+    )
+
+
+class NotAllowed(StationError):
+    """This operator may not do that."""
+
+    code = "B5101"
+    message = Text("操作员无权执行：{what}", "this operator may not do that: {what}")
+    hint = Text("请由管理员操作", "ask an administrator")
+
+
+class WrongState(StationError):
+    """The verb does not fit the present state of card or report."""
+
+    code = "B5201"
+    message = Text("现在不能执行：{reason}", "not possible now: {reason}")
+    hint = Text("{next_action}", "{next_action}")
+
+
+class DetailMismatch(WrongState):
+    """Detail and summary differ: the bureau would answer 2715."""
+
+    code = "B5202"
+    message = Text(
+        "发票明细与汇总不符（票种 {kind}）：汇总 {summary}，明细 {detail}",
+        "detail and summary differ (kind {kind}): summary {summary}, detail {detail}",
+    )
+    hint = Text(
+        "补齐或改正发票明细后再报税；执行 explain 2715 查看处理方法",
+        "complete or correct the invoices before reporting; see explain 2715",
+    )
+    field_code = "2715"
+
+
+class Locked(StationError):
+    """The lock date has passed: remote reporting is closed."""
+
+    code = "B5301"
+    message = Text(
+        "已过锁死日期（{lock_date}），不能抄税和远程报税",
+        "the lock date ({lock_date}) has passed: no copy and no remote report",
+    )
+    hint = Text(
+        "请携带金税卡到办税服务厅报税；已有的报税成功结果仍可清卡",
+        "take the card to the tax hall; a success that has already arrived can still clear it",
+    )

@@ -1,0 +1,1 @@
+"""Files across the gap: the folder or stick that a person carries."""

@@ -1,0 +1,1 @@
+"""The shapes of what crosses the gap: report, result, clear receipt, trust file, standing."""
