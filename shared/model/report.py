@@ -31,7 +31,7 @@ from shared.money import parse_fen
 from shared.text import Text
 
 FORMAT: Final = "taxferry-report/1"
-Suite = Literal["rsa2048-oaep-aes256gcm-sha256", "p256-ecdh-aes256gcm-sha256"]
+Suite = Literal["rsa-sha256-aes256gcm", "p256-sha256-aes256gcm"]
 InvoiceKind = Literal["004", "005", "006", "007", "009", "025", "026", "028", "101", "102"]
 """004 专, 005 机动车, 006 二手车, 007 普, 009 货运, 025 卷, 026 电普, 028 电专; ours: 101 数电专, 102 数电普."""
 KIND_NAMES: Final[dict[str, Text]] = {
