@@ -1,0 +1,374 @@
+"""The whole round trip on one machine, with real files: what `make demo` runs.
+
+A bureau, two invoicing PCs of one taxpayer (the main machine 0 and sub machine 1), one Internet PC and a folder that
+stands for the stick. Every command below is a process of its own, just as it would be typed; what it prints is what
+an operator sees. Everything stays in the folder that is named at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from shared.text import Text, detect_language, set_language
+from tests.support import workbooks
+
+MARKER = ".taxferry-demo"
+TAXPAYER = "91310000MA1FL0TF46"
+NAME = "上海示例制造有限公司"
+PROCESSING_SECONDS = 3
+PATIENCE_SECONDS = 40
+
+
+class DemoFailed(Exception):
+    """A step did not do what the demonstration promises."""
+
+
+@dataclass
+class Stage:
+    """The folders of the demonstration, and how its programs are called.
+
+    Attributes:
+        root: The folder of everything.
+        cleared: Machines whose card was cleared, as their stations said.
+    """
+
+    root: Path
+    language: str
+    quiet: bool = False
+    cleared: set[int] = field(default_factory=set)
+
+    @property
+    def stick(self) -> Path:
+        return self.root / "U盘"
+
+    def home(self, name: str) -> Path:
+        return self.root / name
+
+    def say(self, text: Text) -> None:
+        if not self.quiet:
+            print(f"\n\N{BLACK DIAMOND} {text}", flush=True)
+
+    def _command(self, program: str, home: Path, arguments: Sequence[object]) -> list[str]:
+        module = program.replace("-", "_")
+        return [sys.executable, "-m", module, "--home", str(home), "--lang", self.language, *map(str, arguments)]
+
+    def run(self, program: str, home: str, *arguments: object, expect: int = 0) -> str:
+        """Run one verb as an operator would, show it with what it prints, and insist on its exit code."""
+        shown = " ".join(a if a.isascii() and " " not in a else f"'{a}'" for a in map(self._short, arguments))
+        if not self.quiet:
+            print(f"  [{home}] $ {program} {shown}", flush=True)
+        done = subprocess.run(
+            self._command(program, self.home(home), arguments),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+            timeout=60,
+        )
+        if not self.quiet:
+            for line in (done.stdout + done.stderr).splitlines():
+                print(f"      {line}", flush=True)
+        if done.returncode != expect:
+            raise DemoFailed(
+                f"{program} {shown}: exit {done.returncode}, expected {expect}\n{done.stdout}{done.stderr}"
+            )
+        return done.stdout
+
+    def ask(self, program: str, home: str, *arguments: object) -> dict[str, Any]:
+        """Run one verb with `--json` and return its data."""
+        done = subprocess.run(
+            [*self._command(program, self.home(home), arguments), "--json"],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+            timeout=60,
+        )
+        data: dict[str, Any] = json.loads(done.stdout)["data"]
+        return data
+
+    def _short(self, argument: object) -> str:
+        return str(argument).replace(str(self.root) + os.sep, "")
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[str]:
+        """Run the bureau as a process of its own; give its URL."""
+        command = self._command(
+            "tax-bureau",
+            self.home("税局"),
+            ["serve", "--port", 0, "--processing-seconds", PROCESSING_SECONDS, "--json"],
+        )
+        with (
+            (self.root / "税局" / "serve.log").open("w") as log,
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+            ) as process,
+        ):
+            try:
+                assert process.stdout is not None
+                line = process.stdout.readline()
+                if not line:
+                    raise DemoFailed("the bureau did not start: see 税局/serve.log")
+                yield json.loads(line)["url"]
+            finally:
+                process.terminate()
+                process.wait(timeout=20)
+
+    def online_state(self, machine: int) -> str:
+        """Return the state of a machine's report at the Internet PC."""
+        items = self.ask("online-station", "上网机", "list")["items"]
+        return next(str(item["state"]) for item in items if item["machine_no"] == machine)
+
+    def wait_for(self, machine: int, *states: str) -> None:
+        """Ask the bureau now and then, as an operator would press 报税结果, until the report is in one of `states`."""
+        last = time.monotonic() + PATIENCE_SECONDS
+        while (state := self.online_state(machine)) not in states:
+            if time.monotonic() > last:
+                raise DemoFailed(f"machine {machine} stayed {state}, expected {' or '.join(states)}")
+            time.sleep(1)
+            self.ask("online-station", "上网机", "results")
+
+
+def last_month(today: date) -> date:
+    """Return the first day of the month before `today`'s."""
+    return (today.replace(day=1) - timedelta(days=1)).replace(day=1)
+
+
+def prepare(root: Path) -> None:
+    """Make an empty folder for the demonstration; refuse to touch one that is not a demonstration's."""
+    if root.exists():
+        if not (root / MARKER).exists() and any(root.iterdir()):
+            raise DemoFailed(
+                str(Text(f"{root} 不是演示文件夹，没有动它", f"{root} is no demonstration folder; it was left alone"))
+            )
+        shutil.rmtree(root)
+    root.mkdir(parents=True)
+    (root / MARKER).touch()
+
+
+def play(stage: Stage, today: date) -> None:
+    """Play the month from the cards' issue to the clear receipts."""
+    root, month = stage.root, last_month(today)
+    period = f"{month:%Y-%m}"
+    files = root / "发票清单"
+    files.mkdir()
+
+    stage.say(
+        Text(
+            "税局：建立证书，发行两张金税卡和企业密钥（U棒），开户",
+            "Bureau: certificates, two tax cards, the enterprise key, enrolment",
+        )
+    )
+    pin = root / "口令.txt"
+    pin.write_text("135790\n", encoding="utf-8")
+    bureau: Callable[..., str] = lambda *a, **k: stage.run("tax-bureau", "税局", *a, **k)  # noqa: E731
+    bureau("init", "--trust-out", root / "root.pem")
+    common = ["--taxpayer-id", TAXPAYER, "--name", NAME]
+    bureau(
+        "issue-card", *common, "--machine-no", 0, "--sub-machines", 1, "--key-type", "rsa", "--out", root / "0.taxcard"
+    )
+    bureau("issue-card", *common, "--machine-no", 1, "--key-type", "p256", "--out", root / "1.taxcard")
+    bureau("issue-key", "--taxpayer-id", TAXPAYER, "--out", root / "key.p12", "--pin-file", pin)
+    bureau("enroll", "--taxpayer-id", TAXPAYER, "--key", root / "key.p12", "--pin-file", pin)
+
+    stage.say(
+        Text(
+            "开票机：插卡，导入开票软件导出的发票清单",
+            "Invoicing PCs: take the cards, import what the invoicing software exports",
+        )
+    )
+    for machine in (0, 1):
+        stage.run("offline-station", f"开票机{machine}", "init", "--card", root / f"{machine}.taxcard")
+    main_files, sub_files = workbooks.demo_files(files, month=month, taxpayer_id=TAXPAYER, taxpayer_name=NAME)
+    stage.run("offline-station", "开票机0", "invoices", "import", *main_files)
+    stage.run("offline-station", "开票机1", "invoices", "import", *sub_files)
+
+    stage.say(Text("开票机 0（主机）：抄税 → 报税状态 → 远程报税", "Invoicing PC 0 (main): copy → status → report"))
+    for verb in ("copy", "status", "report"):
+        stage.run("offline-station", "开票机0", verb)
+
+    stage.say(Text("把报税文件用U盘带到上网机", "Carry the report to the Internet PC on the stick"))
+    stage.stick.mkdir()
+    stage.run("offline-station", "开票机0", "stick", "prepare", stage.stick)
+    stage.run("offline-station", "开票机0", "stick", "sync", stage.stick)
+
+    with stage.serving() as url:
+        online: Callable[..., str] = lambda *a, **k: stage.run("online-station", "上网机", *a, **k)  # noqa: E731
+        online("init", "--bureau", url, "--key", root / "key.p12", "--pin-file", pin, "--trust", root / "root.pem")
+        online("stick", "sync", stage.stick)
+        stage.say(
+            Text(
+                "上网机：先核对，尚未申报，暂不上传", "Internet PC: proven; nothing was declared, so the report is held"
+            )
+        )
+        online("once")
+        insist(stage.online_state(0) == "held", "the undeclared report is held")
+        stem = str(stage.ask("online-station", "上网机", "list")["items"][0]["stem"])
+
+        stage.say(
+            Text("操作员决定先发送；查询得太早，得到 Y", "The operator sends it anyway; asking too early gives Y")
+        )
+        online("release", stem)
+        online("once")
+        online("results", expect=43)
+        insist(not list((stage.home("上网机") / "outbox").glob("*.txt")), "a Y is never staged")
+
+        stage.say(
+            Text(
+                "税局答复 271D：未申报。完成申报后，同一文件再传一次",
+                "The bureau answers 271D. After the declaration, the same bytes go again",
+            )
+        )
+        stage.wait_for(0, "failed")
+        online("show", stem)
+        bureau("declare", "--taxpayer-id", TAXPAYER, "--period", period, "--matching")
+        online("retry", stem)
+        online("once")
+
+        stage.say(
+            Text("主机先到：272C，等待分机报税", "The main machine came first: 272C, it waits for the sub machine")
+        )
+        stage.wait_for(0, "waiting")
+        online("list")
+
+        stage.say(
+            Text(
+                "开票机 1（分机）：抄税、报税，U盘再走一趟",
+                "Invoicing PC 1 (sub): copy, report, a second walk with the stick",
+            )
+        )
+        for verb in ("copy", "report"):
+            stage.run("offline-station", "开票机1", verb)
+        stage.run("offline-station", "开票机1", "stick", "sync", stage.stick)
+        online("stick", "sync", stage.stick)
+        online("once")
+
+        stage.say(Text("最后一台报税成功，两台的结果都取回", "The last machine succeeds, and both results come back"))
+        for machine in (1, 0):
+            stage.wait_for(machine, "staged")
+        online("list")
+        online("stick", "sync", stage.stick)
+
+        stage.say(Text("把结果带回；先试一次拿错文件", "Carry the results back; first, the wrong file on purpose"))
+        results = {
+            machine: next((stage.home("上网机") / "outbox").glob(f"{TAXPAYER}_{machine}_*.txt")) for machine in (0, 1)
+        }
+        stage.run("offline-station", "开票机0", "result", results[1], expect=22)
+        insist(stage.ask("offline-station", "开票机0", "status")["state"] == "copied", "a wrong result changes nothing")
+
+        stage.say(Text("报税结果 → 清卡，两台都做", "Result → clear, on both machines"))
+        for machine in (0, 1):
+            home = f"开票机{machine}"
+            stage.run("offline-station", home, "stick", "sync", stage.stick)
+            stage.run("offline-station", home, "result")
+            stage.run("offline-station", home, "clear")
+            if stage.ask("offline-station", home, "status")["state"] == "done":
+                stage.cleared.add(machine)
+            stage.run("offline-station", home, "stick", "sync", stage.stick)
+
+        stage.say(Text("清卡回执带出，税局结案", "The clear receipts go out, and the bureau closes the reports"))
+        online("stick", "sync", stage.stick)
+        online("once")
+        for machine in (0, 1):
+            stage.wait_for(machine, "acknowledged")
+        online("show", stem)
+    stage.run("offline-station", "开票机0", "history")
+
+
+def insist(condition: bool, what: str) -> None:
+    """Stop the demonstration if something that it shows is not so."""
+    if not condition:
+        raise DemoFailed(what)
+
+
+GUIDE = Text(
+    """这里是税渡演示留下的全部文件。
+
+发票清单/        开票软件导出样式的发票清单（虚构数据）
+开票机0/ 开票机1/  两台开票机：card.db 金税卡，ledger.db 发票，outbox/ 报税文件，inbox/ 收到的结果，backups/ 清卡前的备份
+U盘/             代替U盘的文件夹：TAXFERRY/to-online（.dat、.ack）、to-offline（.txt）、transfer-log.csv 交接记录
+上网机/           上网机：inbox/ 收到的报税文件，outbox/ 取回的结果（.txt 可用记事本打开）
+税局/            参考税局：证书、收到的报告
+root.pem        税局根证书；key.p12 与 口令.txt 是企业密钥（U棒）
+
+可以自己试：
+  .venv/bin/offline-station verify <任一 .dat/.txt/.ack> --trust root.pem
+  .venv/bin/offline-station --home 开票机0 status
+  .venv/bin/online-station --home 上网机 list
+""",
+    """Everything that the taxferry demonstration left behind.
+
+发票清单/        invoice lists in the shapes that invoicing software exports (made-up data)
+开票机0/ 开票机1/  the two invoicing PCs: card.db the tax card, ledger.db invoices, outbox/ reports, inbox/ results, backups/
+U盘/             the folder that stands for the stick: TAXFERRY/to-online (.dat, .ack), to-offline (.txt), transfer-log.csv
+上网机/           the Internet PC: inbox/ reports that came, outbox/ results (.txt opens in any editor)
+税局/            the reference bureau: certificates and what it received
+root.pem        the bureau's root certificate; key.p12 and 口令.txt are the enterprise key
+
+Try:
+  .venv/bin/offline-station verify <any .dat/.txt/.ack> --trust root.pem
+  .venv/bin/offline-station --home 开票机0 status
+  .venv/bin/online-station --home 上网机 list
+""",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demonstration; return 0 only if every card was cleared."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
+    parser.add_argument("--lang", choices=("zh", "en"), default=detect_language())
+    options = parser.parse_args(argv)
+    set_language(options.lang)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    started = time.monotonic()
+    stage = Stage(options.folder.resolve(), options.lang)
+    failure = ""
+    try:
+        prepare(stage.root)
+        play(stage, date.today())  # noqa: DTZ011  the machine's own day is what the stations use
+        (stage.root / "说明 README.txt").write_text(str(GUIDE), encoding="utf-8")
+    except (DemoFailed, subprocess.TimeoutExpired) as error:
+        failure = str(error)
+    seconds = time.monotonic() - started
+    print()
+    if failure:
+        print(Text(f"演示中断：{failure}", f"the demonstration stopped: {failure}"))
+    else:
+        print(
+            Text(
+                f"用时 {seconds:.0f} 秒；文件都在 {stage.root}，先看“说明 README.txt”",
+                f"{seconds:.0f} seconds; everything is in {stage.root}; begin with '说明 README.txt'",
+            )
+        )
+    if stage.cleared == {0, 1} and not failure:
+        print(Text("结论：两张卡全部清卡成功。", "Verdict: every card was cleared (2 of 2)."))
+        return 0
+    print(
+        Text(
+            f"结论：未全部清卡（{len(stage.cleared)}/2）。",
+            f"Verdict: NOT every card was cleared ({len(stage.cleared)} of 2).",
+        )
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
