@@ -121,6 +121,28 @@ class TaxferryError(Exception):
         return found
 
 
+class UsageError(TaxferryError):
+    """The command line itself is wrong."""
+
+    code = "B0201"
+    message = Text("{reason}", "{reason}")
+    hint = Text("执行 {command} --help 查看用法", "see {command} --help")
+
+
+class Interrupted(TaxferryError):
+    """A person stopped the command. Its exit status has three digits, so its code cannot begin with it."""
+
+    code = "B9901"
+    message = Text("操作已中断", "interrupted")
+    safe = Text("已完成的部分保持有效，没有写到一半的文件", "what was done stays done; no file is half written")
+    hint = Text("再执行一次即可继续", "run the command again to go on")
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The process's exit status when this error ends a command."""
+        return ExitCode.INTERRUPTED
+
+
 class FormatError(TaxferryError):
     """The bytes are not what the specification says."""
 
@@ -360,6 +382,14 @@ class MediumFull(MediumError):
     )
 
 
+class StorageFull(MediumFull):
+    """The system says that there is no room, without saying how much is missing."""
+
+    code = "B3302"
+    message = Text("磁盘空间不足，无法写入：{name}", "no room left to write: {name}")
+    safe = Text("没有写到一半的文件；原有数据没有改动", "no file is half written; what was there is unchanged")
+
+
 class MediumReadOnly(MediumError):
     """Write protected."""
 
@@ -496,6 +526,46 @@ class NotFound(StationError):
     hint = Text(
         "用 list 或 history 查看已有的编号；编号可以是摘要、摘要开头或文件名",
         "see list or history for what there is; an ID is a digest, the start of one, or a file name",
+    )
+
+
+class AccessDenied(StationError):
+    """The operating system does not let this user touch a file or folder."""
+
+    code = "B5007"
+    message = Text("没有权限访问：{name}", "access denied: {name}")
+    hint = Text(
+        "确认当前用户能读写该文件夹，且文件没有被其他程序（如 Excel、杀毒软件）占用，然后再试",
+        "check that this user may read and write there and that no other program (Excel, antivirus) holds the file",
+    )
+
+
+class StoreDamaged(StationError):
+    """A data file of this station cannot be read."""
+
+    code = "B5008"
+    message = Text("本站的数据文件已损坏：{reason}", "a data file of this station is damaged: {reason}")
+    safe = Text(
+        "损坏的文件没有改动；最近的备份仍在", "the damaged file was not touched; the latest backup is still there"
+    )
+    hint = Text(
+        "不要删除文件；先复制整个数据文件夹，再用最近的备份恢复（restore）",
+        "delete nothing: copy the whole folder first, then restore the latest backup (restore)",
+    )
+
+
+class InternalError(StationError):
+    """A defect of the program itself, caught at its outermost edge."""
+
+    code = "B5099"
+    message = Text("程序内部错误（{kind}），记录：{reference}", "a defect of the program ({kind}); record: {reference}")
+    safe = Text(
+        "每一步都先保存再执行：已完成的保持有效，没有完成的可以再执行一次",
+        "every step is saved before it acts: what was done stays done, the rest can be run again",
+    )
+    hint = Text(
+        "再执行一次；若仍出错，请把记录和版本号（--version）交给维护人员",
+        "run it again; if it fails again, give the record and the version (--version) to the maintainers",
     )
 
 
