@@ -1,0 +1,1 @@
+"""What several tests need: a small certificate world, samples."""
