@@ -305,6 +305,61 @@ class OtherReport(TrustError):
     )
 
 
+class OtherTaxpayer(OtherReport):
+    """The result names another tax number (the device's refusal 156)."""
+
+    code = "B2202"
+    field_code = "JSK156"
+
+
+class OtherMachine(OtherReport):
+    """The result names another machine of the taxpayer."""
+
+    code = "B2203"
+    field_code = "JSK159"
+    hint = Text(
+        "请把该 .txt 交给它所属的开票机；在上网机另取本机的结果。卡没有改动",
+        "take this .txt to the machine it belongs to, and this machine's own from the Internet PC. the card is untouched",
+    )
+
+
+class OtherCard(OtherReport):
+    """The result names another card: this machine's card was re-issued since."""
+
+    code = "B2204"
+    field_code = "JSK159"
+    hint = Text(
+        "该结果属于换发前的卡，不能清本卡；请到办税服务厅处理上一张卡的报税",
+        "this result belongs to a card that was replaced and cannot clear this one; settle it at the tax hall",
+    )
+
+
+class OtherCopyTime(OtherReport):
+    """The result answers a copy of another time (the device's refusal 157)."""
+
+    code = "B2205"
+    field_code = "JSK157"
+
+
+class OtherDigest(OtherReport):
+    """The result answers other bytes than those that this copy was sealed into (the device's refusal 155)."""
+
+    code = "B2206"
+    field_code = "JSK155"
+    hint = Text(
+        "上传的不是本次生成的 .dat（可能是重新抄税或重新加密前的文件）：请把 outbox 中现在的 .dat 拷到上网机上传",
+        "another .dat than the present one was uploaded (one from before copy --again or --reseal): "
+        "carry the .dat now in the outbox to the Internet PC and upload it",
+    )
+
+
+class OtherNonce(OtherReport):
+    """The result carries another clear nonce: it answers a superseded copy (the device's refusal 158)."""
+
+    code = "B2207"
+    field_code = "JSK158"
+
+
 class NameContradicts(OtherReport):
     """A file whose name claims another identity than its signed header."""
 
@@ -322,6 +377,30 @@ class Outdated(TrustError):
     code = "B2301"
     message = Text("该文件比已使用的旧：{reason}", "the file is older than what was applied: {reason}")
     hint = Text("请在上网机取最新的文件", "take the newest file from the Internet PC")
+
+
+class NothingAwaited(OtherReport):
+    """A proven result of this card, which has no uncleared copy that it could answer."""
+
+    code = "B2209"
+    message = Text(
+        "本卡现在没有等待结果的抄税。文件属于 {theirs}",
+        "this card has no copy that waits for a result. the file belongs to {theirs}",
+    )
+    hint = Text(
+        "无需处理；执行 status 查看卡的状态，执行 history 查看该次报税",
+        "nothing to do: see status for the card and history for that report",
+    )
+
+
+class ResultOutdated(Outdated):
+    """A result whose number is not higher than the last that this card has seen."""
+
+    code = "B2302"
+    message = Text(
+        "该结果的结果序号是 {number}，本卡已经用到 {last}",
+        "this result has number {number}; this card has already seen {last}",
+    )
 
 
 class TrustRefused(TrustError):
@@ -583,6 +662,65 @@ class WrongState(StationError):
     code = "B5201"
     message = Text("现在不能执行：{reason}", "not possible now: {reason}")
     hint = Text("{next_action}", "{next_action}")
+
+
+class NotCopied(WrongState):
+    """Reporting or clearing asked for, and nothing was copied."""
+
+    code = "B5203"
+
+
+class AlreadyCopied(WrongState):
+    """A copy of this period is there already."""
+
+    code = "B5204"
+
+
+class NoSuccess(WrongState):
+    """Clearing asked for, and no proven success of this copy has arrived."""
+
+    code = "B5205"
+
+
+class EarlierPeriodOpen(WrongState):
+    """An earlier month was never reported: only the tax hall can settle it."""
+
+    code = "B5206"
+
+
+class PeriodClosed(WrongState):
+    """Invoices, or voids, of a period that was copied already."""
+
+    code = "B5207"
+
+
+class NoResultYet(WrongState):
+    """No result has arrived for the copy that waits."""
+
+    code = "B5208"
+
+
+class SpoolMissing(WrongState):
+    """The sealed report is no longer where this station keeps it."""
+
+    code = "B5209"
+    message = Text(
+        "已生成的报税文件 {name} 不见了或被改动，无法原样再给出",
+        "the sealed report {name} is missing or was altered and cannot be given out again",
+    )
+    hint = Text(
+        "若U盘或上网机上还有该文件，可继续使用；否则在开票机执行 report --reseal 重新生成（摘要会不同）",
+        "a copy on the stick or the Internet PC is still good; otherwise run report --reseal here (a new digest)",
+    )
+
+
+class BackupInvalid(StationError):
+    """A backup that is incomplete, altered or of another station."""
+
+    code = "B5009"
+    message = Text("备份文件不可用：{reason}", "the backup cannot be used: {reason}")
+    safe = Text("现有数据没有改动", "the present data was not changed")
+    hint = Text("换用 backups 文件夹中的另一个备份", "use another file of the backups folder")
 
 
 class DetailMismatch(WrongState):
