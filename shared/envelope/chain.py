@@ -159,7 +159,7 @@ class TrustStore:
         self, certificate: x509.Certificate, chain: Sequence[x509.Certificate], role: Role, at: datetime
     ) -> tuple[Text, ...]:
         check_leaf(certificate, role)
-        path = self._path(certificate, chain)
+        path = self._path(certificate, chain, at)
         for position, each in enumerate(path):
             _check_validity(each, at)
             _check_key(each)
@@ -172,11 +172,15 @@ class TrustStore:
                 warnings.append(warning)
         return tuple(warnings)
 
-    def _path(self, certificate: x509.Certificate, chain: Sequence[x509.Certificate]) -> list[x509.Certificate]:
+    def _path(
+        self, certificate: x509.Certificate, chain: Sequence[x509.Certificate], at: datetime
+    ) -> list[x509.Certificate]:
         if len(chain) > MAX_CHAIN:
             raise CertificateRefused(reason=Text("证书过多", f"more than {MAX_CHAIN} certificates came with it"))
         budget = iter(range(_MAX_SIGNATURES))
-        path = self._extend([certificate], (*self.intermediates, *chain), budget)
+        # An authority that was renewed has two certificates of one name and key: those valid now come first.
+        pool = sorted((*self.intermediates, *chain), key=lambda each: not _valid(each, at))
+        path = self._extend([certificate], pool, budget)
         if path is None:
             raise CertificateRefused(
                 reason=Text("不是由信任的根证书签发", "no path leads from it to a root that is trusted here")
@@ -269,6 +273,10 @@ def _check_key(certificate: x509.Certificate) -> None:
         raise CertificateRefused(
             reason=Text("密钥应为 2048 位以上 RSA 或 P-256", "its key is neither RSA of 2048 bits or more nor P-256")
         )
+
+
+def _valid(certificate: x509.Certificate, at: datetime) -> bool:
+    return certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc
 
 
 def _check_validity(certificate: x509.Certificate, at: datetime) -> None:
