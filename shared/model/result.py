@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
-from types import MappingProxyType
 from typing import Final, Literal
 
 from cryptography import x509
@@ -92,7 +91,7 @@ class Result:
     next_period_start: date | None = None
     upload_deadline: date | None = None
     offline_hours: int | None = None
-    offline_limits: Mapping[str, int] = MappingProxyType({})
+    offline_limits: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Refuse a result that no reader would accept.
@@ -102,7 +101,7 @@ class Result:
                 other.
         """
         object.__setattr__(self, "bureau_time", whole_seconds(self.bureau_time))
-        object.__setattr__(self, "offline_limits", MappingProxyType(dict(sorted(self.offline_limits.items()))))
+        object.__setattr__(self, "offline_limits", dict(sorted(self.offline_limits.items())))
         parse_card_no(self.card_no)
         parse_receipt_no(self.receipt_no)
         if self.result_no < 1:
