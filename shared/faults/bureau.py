@@ -115,36 +115,6 @@ BUREAU_FAULTS: Final = (
         hint_words=("不符", "不一致", "≠", "不等于"),
     ),
     Fault(
-        key="2715-reissued-card",
-        code="2715",
-        letter="D",
-        title=Text("发票明细与汇总比对不符（重发过卡）", "detail and summary differ (the card was re-issued)"),
-        cause=Text(
-            "所属期内更换或重新发行过税控设备，旧卡开出的发票不在新卡的汇总里",
-            "the tax device was replaced or re-issued within the period: invoices of the old card are missing from the new one's summary",
-        ),
-        actor=Actor.SERVICE,
-        resend=Resend.NEVER,
-        safe=Text(
-            "发票和卡都没有改动；同样的文件再发也会得到同样的结果",
-            "invoices and card are untouched; the same file would get the same answer again",
-        ),
-        where=Text("办税服务厅", "the tax hall"),
-        steps=(
-            Text("联系服务商核实并开具证明", "have the service provider look at it and issue a statement"),
-            Text(
-                "带证明、税控设备和该月全部发票（或存根联）到办税服务厅作补录报税：窗口把旧卡的发票补录进系统",
-                "take it, the device and all invoices of the month to the tax hall for entry by hand (补录): "
-                "the old card's invoices are entered there",
-            ),
-            Text("补录报税完成后由窗口清卡", "the hall clears the card when that is done"),
-        ),
-        stage_to_offline=True,
-        aliases=("B5202", "INP-251209"),
-        words=("明细与汇总", "补录", "换卡", "重发金税卡", "重新发行", "re-issued card"),
-        hint_words=("重发", "换卡"),
-    ),
-    Fault(
         key="2715-wrong-files",
         code="2715",
         letter="D",
@@ -178,6 +148,36 @@ BUREAU_FAULTS: Final = (
         stage_to_offline=True,
         aliases=("B5202", "INP-251209"),
         words=("明细与汇总", "数据文件", "升级", "补录", "detail", "summary"),
+    ),
+    Fault(
+        key="2715-reissued-card",
+        code="2715",
+        letter="D",
+        title=Text("发票明细与汇总比对不符（重发过卡）", "detail and summary differ (the card was re-issued)"),
+        cause=Text(
+            "所属期内更换或重新发行过税控设备，旧卡开出的发票不在新卡的汇总里",
+            "the tax device was replaced or re-issued within the period: invoices of the old card are missing from the new one's summary",
+        ),
+        actor=Actor.SERVICE,
+        resend=Resend.NEVER,
+        safe=Text(
+            "发票和卡都没有改动；同样的文件再发也会得到同样的结果",
+            "invoices and card are untouched; the same file would get the same answer again",
+        ),
+        where=Text("办税服务厅", "the tax hall"),
+        steps=(
+            Text("联系服务商核实并开具证明", "have the service provider look at it and issue a statement"),
+            Text(
+                "带证明、税控设备和该月全部发票（或存根联）到办税服务厅作补录报税：窗口把旧卡的发票补录进系统",
+                "take it, the device and all invoices of the month to the tax hall for entry by hand (补录): "
+                "the old card's invoices are entered there",
+            ),
+            Text("补录报税完成后由窗口清卡", "the hall clears the card when that is done"),
+        ),
+        stage_to_offline=True,
+        aliases=("B5202", "INP-251209"),
+        words=("明细与汇总", "补录", "换卡", "重发金税卡", "重新发行", "re-issued card"),
+        hint_words=("重发", "换卡"),
     ),
     Fault(
         key="272C",
