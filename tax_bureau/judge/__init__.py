@@ -1,1 +1,1 @@
-"""The checks that decide a report, one pure function per file, in the order of the field."""
+"""The bureau's judgement: one pure function per file, asked in the field's order (see `order`)."""
