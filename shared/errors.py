@@ -210,6 +210,13 @@ class ReportNotForUs(ReportInvalid):
     )
 
 
+class ReportEmpty(ReportInvalid):
+    """A zero-byte report: a copy that never finished."""
+
+    code = "B1105"
+    message = Text("报税数据文件“{name}”是空的（0 字节）", "the report file '{name}' is empty (0 bytes)")
+
+
 class ResultInvalid(FormatError):
     """A `.txt` that is not a result."""
 
@@ -225,6 +232,17 @@ class ResultEmpty(ResultInvalid):
 
     code = "B1202"
     message = Text("报税结果文件“{name}”是空的（0 字节）", "the result file '{name}' is empty (0 bytes)")
+
+
+class MisplacedResult(ResultInvalid):
+    """A result in the folder for reports: it travels the other way."""
+
+    code = "B1203"
+    message = Text("“{name}”是报税结果文件，不能上传", "'{name}' is a result; results are not uploaded")
+    hint = Text(
+        "报税结果应带回开票机清卡；收件文件夹只放 .dat 和 .ack 文件",
+        "results go to the invoicing PC; only .dat and .ack files belong in this inbox",
+    )
 
 
 class AckInvalid(FormatError):
@@ -260,6 +278,17 @@ class ImportInvalid(FormatError):
     hint = Text(
         "按列出的工作表和行号改正后重新导入；其他文件不受影响",
         "correct the sheets and rows listed and import it again; other files are not affected",
+    )
+
+
+class ListUnreadable(ImportInvalid):
+    """A file that cannot be read as an invoice list at all."""
+
+    code = "B1302"
+    message = Text("“{name}”不能作为发票清单读取：{reason}", "'{name}' cannot be read as an invoice list: {reason}")
+    hint = Text(
+        "请用开票软件重新导出（.xls、.xlsx、.xml、.txt 或 .csv），不要手工改动后再导入",
+        "export it again from the invoicing software (.xls, .xlsx, .xml, .txt or .csv) and import that file unchanged",
     )
 
 
@@ -507,6 +536,19 @@ class BureauUnreachable(BureauError):
     )
 
 
+class NotTheBureau(BureauUnreachable):
+    """Something answered that is not the bureau's gateway: a login page, a proxy, another site."""
+
+    code = "B4002"
+    message = Text(
+        "回答的不是税局网关（{host}）：{reason}", "what answered is not the bureau's gateway ({host}): {reason}"
+    )
+    hint = Text(
+        "检查上网认证页面、代理设置和税局网址；程序会自动再试",
+        "check the network's login page, the proxy and the bureau's address; the program tries again by itself",
+    )
+
+
 class OutcomeUnknown(BureauError):
     """The request may have been accepted: ask, never send again blindly."""
 
@@ -527,6 +569,14 @@ class BureauRefused(BureauError):
     code = "B4201"
     message = Text("税局拒绝：{reason}", "the bureau refused: {reason}")
     hint = Text("执行 explain {fault} 查看原因与处理方法", "run explain {fault} for the cause and the remedy")
+
+
+class ClockSkew(BureauRefused):
+    """This PC's clock is too far from the bureau's for signed requests."""
+
+    code = "B4202"
+    message = Text("本机时钟与税局时间不一致：{reason}", "this PC's clock differs from the bureau's: {reason}")
+    hint = Text("校准本机的日期、时间和时区，然后再试", "set this PC's date, time and time zone, then try again")
 
 
 class StillProcessing(BureauError):
@@ -606,6 +656,14 @@ class NotFound(StationError):
         "用 list 或 history 查看已有的编号；编号可以是摘要、摘要开头或文件名",
         "see list or history for what there is; an ID is a digest, the start of one, or a file name",
     )
+
+
+class Ambiguous(StationError):
+    """An ID that fits several things."""
+
+    code = "B5010"
+    message = Text("“{what}”对应多个报告：{found}", "'{what}' fits several reports: {found}")
+    hint = Text("请给出更长的摘要开头", "give more digits of the digest")
 
 
 class AccessDenied(StationError):
@@ -736,6 +794,19 @@ class DetailMismatch(WrongState):
         "complete or correct the invoices before reporting; see explain 2715",
     )
     field_code = "2715"
+
+
+class ImportUnsettled(WrongState):
+    """An earlier import was interrupted between ledger and card, and was not settled yet."""
+
+    code = "B5210"
+    message = Text(
+        "上一次导入在登记到卡时中断，尚未结清", "an earlier import was interrupted while the card was told of it"
+    )
+    hint = Text(
+        "再执行一次本命令；程序会先向卡核对上一次导入，再继续",
+        "run the command again; the program first asks the card about the earlier import, then goes on",
+    )
 
 
 class Locked(StationError):
