@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN    := $(VENV)/bin
 SOURCES := shared offline_station online_station tax_bureau tests benchmarks docs
 
-.PHONY: help setup demo test long fmt lint types contracts docs check
+.PHONY: help setup demo test long fmt lint types contracts docs pages check
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 setup: $(VENV)/.ready  ## make .venv with everything in it
@@ -24,6 +24,8 @@ contracts: setup ## who may import whom
 	$(BIN)/lint-imports --no-cache
 docs: $(VENV)/.ready-docs  ## the manual, into build/docs; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
+pages: setup     ## rewrite the manual's pages that come from the code
+	$(BIN)/python -m docs.generate
 check: lint types contracts test docs  ## everything that a change must pass
 
 $(VENV)/.ready: pyproject.toml
