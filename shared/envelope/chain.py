@@ -64,6 +64,8 @@ def load_certificate(der: bytes) -> x509.Certificate:
         certificate = x509.load_der_x509_certificate(der)
         # The parser is lazy: what is not touched here would fail later, in a place that does not expect it.
         _touch(certificate)
+        if certificate.public_bytes(Encoding.DER) != der:
+            raise ValueError
     except PARSER_ERRORS:
         raise CertificateRefused(reason=Text("证书无法解析", "it does not parse")) from None
     return certificate
@@ -72,10 +74,7 @@ def load_certificate(der: bytes) -> x509.Certificate:
 def _touch(certificate: x509.Certificate) -> None:
     if certificate.version is not x509.Version.v3 or certificate.serial_number <= 0:
         raise ValueError
-    if (
-        certificate.public_bytes(Encoding.DER) == b""
-        or certificate.not_valid_before_utc > certificate.not_valid_after_utc
-    ):
+    if certificate.not_valid_before_utc > certificate.not_valid_after_utc:
         raise ValueError
     certificate.public_key()
     _ = certificate.signature_hash_algorithm
