@@ -519,6 +519,27 @@ class MediumDamaged(MediumError):
     )
 
 
+class NameTaken(MediumDamaged):
+    """Another file has the name already, and nothing proves it older. It was not touched."""
+
+    code = "B3502"
+    message = Text(
+        "“{name}”已存在且内容不同，没有覆盖", "'{name}' is there already with other content; it was not overwritten"
+    )
+    hint = Text(
+        "先用 verify 查看已有的文件；确认不需要后移走它再试，或换一个U盘",
+        "look at the file that is there (verify); move it away if it is not needed, or take another stick",
+    )
+
+
+class ForeignObject(MediumDamaged):
+    """Something under one of our names that is no ordinary file of a permitted size."""
+
+    code = "B3503"
+    message = Text("U盘上的“{name}”不能使用：{reason}", "'{name}' on the stick cannot be used: {reason}")
+    hint = Text("从原来的电脑重新拷贝该文件", "copy the file again from the PC that made it")
+
+
 class BureauError(TaxferryError):
     """The bureau, or the way to it."""
 

@@ -1,0 +1,67 @@
+"""What lies on a stick under which name (requirements STICK-1, STICK-4, STICK-9).
+
+A name on a stick was written by anyone: it is a hint and it is bounded, and everything that is not of these grammars
+is a foreign file, which is counted and never opened.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from shared.ids import ReportName, Suffix, recognise_name
+
+MARKER: Final = "TAXFERRY"
+IDENTITY: Final = "stick.json"
+LOG: Final = "transfer-log.csv"
+TRUST: Final = "trust.txt"
+
+MAX_SIZES: Final[dict[str, int]] = {".dat": 1 << 30, ".txt": 1 << 16, ".ack": 1 << 16, TRUST: 4 << 20}
+
+
+class Direction(StrEnum):
+    """Who is to read what lies in a folder of the stick."""
+
+    TO_ONLINE = "to-online"
+    TO_OFFLINE = "to-offline"
+
+
+@dataclass(frozen=True)
+class PartName:
+    """A file that is still being written, or that a crash left so."""
+
+    name: str
+    digest8: str
+    station: str
+
+    def __str__(self) -> str:
+        return f".{self.name}.{self.digest8}.{self.station}.part"
+
+
+_PART: Final = re.compile(r"\.(.{1,160})\.([0-9a-f]{8})\.([a-z0-9][a-z0-9-]{0,31})\.part", re.ASCII | re.DOTALL)
+
+
+def parse_part_name(name: str) -> PartName | None:
+    """Return what a temporary's name says: of which file, which content and which station's it is."""
+    match = _PART.fullmatch(name)
+    return PartName(match[1], match[2], match[3]) if match else None
+
+
+def station_tag(text: str) -> str:
+    """Return a station's id as it stands in temporary names and in the log: `a-z0-9-`, 1 to 32 characters."""
+    tag = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:32].strip("-")
+    return tag or "station"
+
+
+def recognise(name: str) -> tuple[ReportName | None, Suffix | None] | None:
+    """Return what a name on a stick means: a report's file, the trust file (both None), or nothing of ours (None)."""
+    found = recognise_name(name)
+    if found is not None:
+        return found
+    plain = unicodedata.normalize("NFC", name).strip().lower()
+    if len(plain) <= 60 and re.fullmatch(r"trust(?:[ _]*\(\d{1,3}\)|[ _-]*副本)?\.txt", plain):
+        return None, None
+    return None
