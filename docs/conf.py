@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from pygments.lexers.special import TextLexer
 from sphinx.highlighting import lexers
 
@@ -26,3 +28,4 @@ html_title = f"税渡 {release}"
 html_show_sourcelink = False
 html_copy_source = False
 html_search_language = "zh"
+logging.getLogger("jieba").setLevel(logging.WARNING)
