@@ -6,6 +6,7 @@ plainly that nobody vouched for that certificate: such a file is whole, and may 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,8 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from shared.clock import format_time
-from shared.envelope.chain import PARSER_ERRORS, TrustStore, check_leaf, load_certificate
-from shared.envelope.opening import prove_report
+from shared.envelope.chain import PARSER_ERRORS, TrustStore, load_certificate
+from shared.envelope.opening import SignedReport, prove_report, read_signed_report
 from shared.envelope.roles import Role, card_identity, fingerprint, role_of
 from shared.errors import ConfigurationError, NameContradicts, NotFound, ReportInvalid, TaxferryError, TrustRefused
 from shared.ids import ReportName, recognise_name
@@ -64,20 +65,6 @@ class Verification:
     checked_chain: bool = False
 
 
-@dataclass(frozen=True)
-class _Anyone(TrustStore):
-    """Believes every certificate that is fit for its role: what is left to check without a root."""
-
-    roots: tuple[x509.Certificate, ...] = ()
-
-    def prove(
-        self, certificate: x509.Certificate, chain: Sequence[x509.Certificate], role: Role, *, at: datetime
-    ) -> tuple[Text, ...]:
-        """Check only what the certificate says of itself."""
-        check_leaf(certificate, role)
-        return (NOT_CHECKED,)
-
-
 def verify_file(path: Path, trust: TrustStore | None, at: datetime) -> Verification:
     """Prove a file of any kind.
 
@@ -109,16 +96,12 @@ def verify_stream(file: BinaryIO, trust: TrustStore | None, at: datetime, *, nam
     """Prove an open, seekable file; see `verify_file`."""
     kind = recognise_kind(file.read(64), name)
     file.seek(0)
-    store = trust if trust is not None else _Anyone()
     if kind == "report":
-        found = _verify_report(file, store, at)
+        found = _verify_report(file, trust, at)
     else:
-        data = file.read(_MAX_TEXT + 1)
-        found = _verify_text(kind, data, store, at, name)
+        found = _verify_text(kind, file.read(_MAX_TEXT + 1), trust, at, name)
     _check_name(name, found)
-    return Verification(
-        found.kind, True, found.signer, found.header, tuple(dict.fromkeys(found.warnings)), trust is not None
-    )
+    return found
 
 
 def recognise_kind(start: bytes, name: str = "") -> Kind:
@@ -148,48 +131,77 @@ def recognise_kind(start: bytes, name: str = "") -> Kind:
     )
 
 
-def _verify_report(file: BinaryIO, store: TrustStore, at: datetime) -> Verification:
-    proven = prove_report(file, store, at=at)
+def _verify_report(file: BinaryIO, store: TrustStore | None, at: datetime) -> Verification:
+    proven = read_signed_report(file) if store is None else prove_report(file, store, at=at)
     header = proven.header.model_dump(mode="json") | {
         "report_digest": proven.digest,
         "signing_time": format_time(proven.signing_time),
         "size_bytes": proven.size_bytes,
     }
-    return Verification("report", True, describe_signer(proven.signer), header, proven.warnings)
+    warnings = (NOT_CHECKED,) if isinstance(proven, SignedReport) else proven.warnings
+    return _found("report", proven.signer, header, warnings, store)
 
 
-def _verify_text(kind: Kind, data: bytes, store: TrustStore, at: datetime, name: str) -> Verification:
+def _verify_text(kind: Kind, data: bytes, store: TrustStore | None, at: datetime, name: str) -> Verification:
+    if kind == "trust":
+        return _verify_trust(data, store, at)
     if kind == "result":
-        result = results.prove_result(data, store, at=at, name=name or ".txt")
-        return Verification(kind, True, describe_signer(result.signer), _result_header(result), result.warnings)
+        if store is not None:
+            result = results.prove_result(data, store, at=at, name=name or ".txt")
+            return _found(kind, result.signer, _result_header(result.result, result.body), result.warnings, store)
+        signed = results.read_signed_result(data, name=name or ".txt")
+        return _found(
+            kind, signed.signer, _result_header(results.parse_result(signed.body), signed.body), (NOT_CHECKED,), store
+        )
     if kind == "ack":
+        if store is None:
+            return _found(kind, *_ack(*acks.read_signed_ack(data)), (NOT_CHECKED,), store)
         ack = acks.prove_ack(data, store, at=at)
-        header = _name_header(ack.ack.name) | {
-            "card_no": ack.ack.card_no,
-            "report_digest": ack.ack.report_digest,
-            "result_no": ack.ack.result_no,
-            "result_sha256": ack.ack.result_sha256,
-            "cleared_at": format_time(ack.ack.cleared_at),
-            "lock_date": ack.ack.lock_date.isoformat(),
-        }
-        return Verification(kind, True, describe_signer(ack.signer), header, ack.warnings)
-    if kind == "receipt":
-        receipt = receipts.prove_receipt(data, store, at=at)
-        header = _name_header(receipt.receipt.name) | {
-            "report_digest": receipt.receipt.report_digest,
-            "receipt_no": receipt.receipt.receipt_no,
-            "received_at": format_time(receipt.receipt.received_at),
-            "ask_after_seconds": receipt.receipt.ask_after_seconds,
-        }
-        return Verification(kind, True, describe_signer(receipt.signer), header, receipt.warnings)
-    return _verify_trust(data, store, at)
+        return _found(kind, *_ack(ack.ack, ack.signer), ack.warnings, store)
+    if store is None:
+        return _found(kind, *_receipt(*receipts.read_signed_receipt(data)), (NOT_CHECKED,), store)
+    receipt = receipts.prove_receipt(data, store, at=at)
+    return _found(kind, *_receipt(receipt.receipt, receipt.signer), receipt.warnings, store)
 
 
-def _verify_trust(data: bytes, store: TrustStore, at: datetime) -> Verification:
-    if isinstance(store, _Anyone):
-        trust, checked = trusts.open_issued_trust(data, at=at), False
+def _found(
+    kind: Kind,
+    signer: x509.Certificate,
+    header: Mapping[str, object],
+    warnings: Sequence[Text],
+    store: TrustStore | None,
+) -> Verification:
+    return Verification(kind, True, describe_signer(signer), header, tuple(warnings), store is not None)
+
+
+def _ack(ack: acks.Ack, signer: x509.Certificate) -> tuple[x509.Certificate, dict[str, object]]:
+    return signer, _name_header(ack.name) | {
+        "card_no": ack.card_no,
+        "report_digest": ack.report_digest,
+        "result_no": ack.result_no,
+        "result_sha256": ack.result_sha256,
+        "cleared_at": format_time(ack.cleared_at),
+        "lock_date": ack.lock_date.isoformat(),
+    }
+
+
+def _receipt(receipt: receipts.Receipt, signer: x509.Certificate) -> tuple[x509.Certificate, dict[str, object]]:
+    return signer, _name_header(receipt.name) | {
+        "report_digest": receipt.report_digest,
+        "receipt_no": receipt.receipt_no,
+        "received_at": format_time(receipt.received_at),
+        "ask_after_seconds": receipt.ask_after_seconds,
+    }
+
+
+def _verify_trust(data: bytes, store: TrustStore | None, at: datetime) -> Verification:
+    if store is None:
+        trust, signer = trusts.read_signed_trust(data)
+        warnings: tuple[Text, ...] = (NOT_CHECKED,)
     else:
-        trust, checked = _prove_under(data, store, at), True
+        trust = _prove_under(data, store, at)
+        _, signer = trusts.read_signed_trust(data)
+        warnings = trust.warnings
     header: dict[str, object] = {
         "version": trust.version,
         "issued_at": format_time(trust.issued_at),
@@ -200,9 +212,7 @@ def _verify_trust(data: bytes, store: TrustStore, at: datetime) -> Verification:
         "deadlines": dict(trust.calendar),
         "gateways": list(trust.gateways),
     }
-    warnings = trust.warnings if checked else (*trust.warnings, NOT_CHECKED)
-    signer = describe_signer(trust.signer) if trust.signer is not None else {}
-    return Verification("trust", True, signer, header, warnings)
+    return _found("trust", signer, header, warnings, store)
 
 
 def _prove_under(data: bytes, store: TrustStore, at: datetime) -> trusts.TrustFile:
@@ -215,8 +225,7 @@ def _prove_under(data: bytes, store: TrustStore, at: datetime) -> trusts.TrustFi
     raise refused or TrustRefused(reason=Text("没有给出根证书", "no root was given"))
 
 
-def _result_header(proven: results.ProvenResult) -> dict[str, object]:
-    result = proven.result
+def _result_header(result: results.Result, body: bytes) -> dict[str, object]:
     return _name_header(result.name) | {
         "card_no": result.card_no,
         "report_digest": result.report_digest,
@@ -229,7 +238,7 @@ def _result_header(proven: results.ProvenResult) -> dict[str, object]:
         "message": result.message,
         "bureau_time": format_time(result.bureau_time),
         "lock_date": result.lock_date.isoformat() if result.lock_date else "",
-        "body_sha256": proven.body_sha256,
+        "body_sha256": hashlib.sha256(body).hexdigest(),
     }
 
 

@@ -14,7 +14,7 @@ from shared.canonical import render_lines
 from shared.clock import format_time
 from shared.envelope.chain import TrustStore
 from shared.envelope.roles import CardIdentity, Role, card_identity
-from shared.envelope.textsign import prove_text
+from shared.envelope.textsign import prove_text, read_signed_text
 from shared.errors import AckInvalid, SignatureRefused
 from shared.ids import ReportDigest, ReportName
 from shared.model.fields import (
@@ -136,12 +136,33 @@ def prove_ack(data: bytes, trust: TrustStore, *, at: datetime) -> ProvenAck:
         SignatureRefused: Altered, not signed by a card, or by another card than the one it names (ACK-3).
         CertificateRefused: The card's certificate is not acceptable.
     """
+    _check_outside(data)
+    proven = prove_text(data, Role.CARD, trust, at=at, error=AckInvalid)
+    ack = parse_ack(proven.body)
+    _check_card(ack, proven.signer)
+    return ProvenAck(ack, proven.body, hashlib.sha256(proven.body).hexdigest(), proven.signer, proven.warnings)
+
+
+def read_signed_ack(data: bytes) -> tuple[Ack, x509.Certificate]:
+    """Return a clear receipt whose signature holds against the certificate inside; nobody vouches for that one.
+
+    Raises:
+        AckInvalid, SignatureRefused, CertificateRefused: As `prove_ack`.
+    """
+    _check_outside(data)
+    signed = read_signed_text(data, Role.CARD, error=AckInvalid)
+    ack = parse_ack(signed.body)
+    _check_card(ack, signed.signer)
+    return ack, signed.signer
+
+
+def _check_outside(data: bytes) -> None:
     if not data:
         raise AckInvalid(reason=Text("文件是空的（0 字节）", "it is empty (0 bytes)"))
     if len(data) > MAX_TEXT_BYTES:
         raise AckInvalid(reason=Text("文件过大", f"it is larger than {MAX_TEXT_BYTES} bytes"))
-    proven = prove_text(data, Role.CARD, trust, at=at, error=AckInvalid)
-    ack = parse_ack(proven.body)
-    if card_identity(proven.signer) != CardIdentity(ack.name.taxpayer_id, ack.name.machine_no, ack.card_no):
+
+
+def _check_card(ack: Ack, signer: x509.Certificate) -> None:
+    if card_identity(signer) != CardIdentity(ack.name.taxpayer_id, ack.name.machine_no, ack.card_no):
         raise SignatureRefused(reason=Text("不是所称的金税卡签发的", "another card than the one it names signed it"))
-    return ProvenAck(ack, proven.body, hashlib.sha256(proven.body).hexdigest(), proven.signer, proven.warnings)

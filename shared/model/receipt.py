@@ -13,7 +13,7 @@ from shared.canonical import render_lines
 from shared.clock import format_time
 from shared.envelope.chain import TrustStore
 from shared.envelope.roles import Role
-from shared.envelope.textsign import prove_text
+from shared.envelope.textsign import prove_text, read_signed_text
 from shared.errors import ResultInvalid
 from shared.ids import ReportDigest, ReportName, parse_machine_no, parse_stamp, parse_taxpayer_id
 from shared.model.fields import (
@@ -127,7 +127,22 @@ def prove_receipt(data: bytes, trust: TrustStore, *, at: datetime) -> ProvenRece
         SignatureRefused: Altered, or not signed by the bureau's result key.
         CertificateRefused: The signer's certificate is not acceptable.
     """
-    if len(data) > MAX_TEXT_BYTES:
-        raise ResultInvalid(reason=Text("文件过大", f"it is larger than {MAX_TEXT_BYTES} bytes"))
+    _check_outside(data)
     proven = prove_text(data, Role.BUREAU_RESULT, trust, at=at, error=ResultInvalid)
     return ProvenReceipt(parse_receipt(proven.body), proven.body, proven.signer, proven.warnings)
+
+
+def read_signed_receipt(data: bytes) -> tuple[Receipt, x509.Certificate]:
+    """Return a receipt whose signature holds against the certificate inside; nobody vouches for that one.
+
+    Raises:
+        ResultInvalid, SignatureRefused, CertificateRefused: As `prove_receipt`.
+    """
+    _check_outside(data)
+    signed = read_signed_text(data, Role.BUREAU_RESULT, error=ResultInvalid)
+    return parse_receipt(signed.body), signed.signer
+
+
+def _check_outside(data: bytes) -> None:
+    if len(data) > MAX_TEXT_BYTES:
+        raise ResultInvalid(reason=Text("文件过大", f"it is larger than {MAX_TEXT_BYTES} bytes"))

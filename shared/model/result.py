@@ -15,7 +15,7 @@ from shared.canonical import render_lines, value_fault
 from shared.clock import format_time
 from shared.envelope.chain import TrustStore
 from shared.envelope.roles import Role
-from shared.envelope.textsign import prove_text
+from shared.envelope.textsign import SignedText, prove_text, read_signed_text
 from shared.errors import ResultEmpty, ResultInvalid, StillProcessing
 from shared.ids import Nonce, ReportDigest, ReportName
 from shared.model.fields import (
@@ -243,12 +243,7 @@ def prove_result(data: bytes, trust: TrustStore, *, at: datetime, name: str = ".
         SignatureRefused: Altered, or not signed by the bureau's result key.
         CertificateRefused: The signer's certificate is not acceptable.
     """
-    if not data:
-        raise ResultEmpty(name=name)
-    if is_processing(data):
-        raise StillProcessing
-    if len(data) > MAX_TEXT_BYTES:
-        raise ResultInvalid(reason=Text("文件过大", f"it is larger than {MAX_TEXT_BYTES} bytes"))
+    _check_outside(data, name)
     proven = prove_text(data, Role.BUREAU_RESULT, trust, at=at, error=ResultInvalid)
     return ProvenResult(
         result=parse_result(proven.body),
@@ -258,3 +253,22 @@ def prove_result(data: bytes, trust: TrustStore, *, at: datetime, name: str = ".
         signing_time=proven.signing_time,
         warnings=proven.warnings,
     )
+
+
+def read_signed_result(data: bytes, *, name: str = ".txt") -> SignedText:
+    """Return a result whose signature holds against the certificate inside; nobody vouches for that one.
+
+    Raises:
+        ResultEmpty, StillProcessing, ResultInvalid, SignatureRefused, CertificateRefused: As `prove_result`.
+    """
+    _check_outside(data, name)
+    return read_signed_text(data, Role.BUREAU_RESULT, error=ResultInvalid)
+
+
+def _check_outside(data: bytes, name: str) -> None:
+    if not data:
+        raise ResultEmpty(name=name)
+    if is_processing(data):
+        raise StillProcessing
+    if len(data) > MAX_TEXT_BYTES:
+        raise ResultInvalid(reason=Text("文件过大", f"it is larger than {MAX_TEXT_BYTES} bytes"))

@@ -38,7 +38,7 @@ from shared.envelope.chain import (
     same_key,
 )
 from shared.envelope.roles import Role
-from shared.envelope.textsign import ProvenText, prove_text, sign_text
+from shared.envelope.textsign import prove_text, read_signed_text, sign_text
 from shared.errors import CertificateRefused, Outdated, TrustFileInvalid, TrustRefused
 from shared.keys.port import Signer
 from shared.model.fields import Lines, parse_count, parse_moment, whole_seconds
@@ -47,8 +47,6 @@ from shared.text import Text
 MAX_TRUST_BYTES: Final = 2 << 20
 FORMAT: Final = "1"
 _TITLE: Final = "税渡 信任文件"
-_BEGIN: Final = b"-----BEGIN CMS-----"
-_BOM: Final = b"\xef\xbb\xbf"
 _BUREAU_ROLES: Final = (Role.BUREAU_RESULT, Role.BUREAU_ENVELOPE, Role.TRUST)
 _MAX_ROOTS, _MAX_AUTHORITIES, _MAX_PER_ROLE, _MAX_CRLS, _MAX_DEADLINES, _MAX_GATEWAYS = 32, 16, 8, 16, 120, 8
 _MONTH: Final = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])", re.ASCII)
@@ -309,7 +307,7 @@ def prove_trust(data: bytes, *, root: x509.Certificate | TrustFile, at: datetime
         SignatureRefused: Altered, or not signed by a trust key.
         CertificateRefused: The trust key's certificate is not acceptable.
     """
-    trust = parse_trust_body(_body_of(data))
+    trust, _ = read_signed_trust(data)
     store = trust.store()
     if isinstance(root, TrustFile):
         _check_same_history(trust, root)
@@ -317,7 +315,7 @@ def prove_trust(data: bytes, *, root: x509.Certificate | TrustFile, at: datetime
         store = TrustStore(store.roots, store.intermediates, (*store.crls, *root.crls))
     elif root not in trust.roots:
         raise TrustRefused(reason=Text("它的根证书不是本机信任的根证书", "it does not continue the root trusted here"))
-    proven = _prove(data, store, trust, at)
+    proven = prove_text(data, Role.TRUST, store, at=at, error=TrustFileInvalid)
     if isinstance(root, TrustFile):
         _check_newer(trust, root)
     return replace(trust, signer=proven.signer, warnings=proven.warnings)
@@ -329,27 +327,26 @@ def open_issued_trust(data: bytes, *, at: datetime) -> TrustFile:
     Raises:
         TrustFileInvalid, SignatureRefused, CertificateRefused: As `prove_trust`.
     """
-    return prove_trust(data, root=parse_trust_body(_body_of(data)).roots[0], at=at)
+    return prove_trust(data, root=read_signed_trust(data)[0].roots[0], at=at)
 
 
-def _prove(data: bytes, store: TrustStore, trust: TrustFile, at: datetime) -> ProvenText:
-    proven = prove_text(data, Role.TRUST, store, at=at, error=TrustFileInvalid)
-    # What was parsed to find the roots must be what the signature covers.
-    if proven.body != render_trust_body(trust):
-        raise TrustFileInvalid(reason=Text("内容与签名的内容不同", "its content is not what was signed"))
-    return proven
+def read_signed_trust(data: bytes) -> tuple[TrustFile, x509.Certificate]:
+    """Return a trust file whose signature holds against the certificate inside; nobody vouches for that one yet.
 
+    The roots stand inside the file that they are to prove: so it is read before it is proven, within its limits.
 
-def _body_of(data: bytes) -> bytes:
-    """Return the unproven body: roots have to be read before the signature under them can be."""
+    Raises:
+        TrustFileInvalid: Empty, too large, not a signed text, not a trust file.
+        TrustRefused: A root without the handover by the one before it.
+        SignatureRefused: Altered, or not signed by a trust key.
+        CertificateRefused: The signer's certificate does not parse.
+    """
     if not data:
         raise TrustFileInvalid(reason=Text("文件是空的（0 字节）", "it is empty (0 bytes)"))
     if len(data) > MAX_TRUST_BYTES:
         raise TrustFileInvalid(reason=Text("文件过大", f"it is larger than {MAX_TRUST_BYTES} bytes"))
-    body, found, _ = data.removeprefix(_BOM).partition(_BEGIN)
-    if not found:
-        raise TrustFileInvalid(reason=Text("没有签名", "it carries no signature"))
-    return body if CRLF in body else body.replace(b"\n", CRLF)
+    signed = read_signed_text(data, Role.TRUST, error=TrustFileInvalid)
+    return parse_trust_body(signed.body), signed.signer
 
 
 def _check_same_history(new: TrustFile, current: TrustFile) -> None:
