@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Final, cast
 
-from shared.model.report import COUNT_FIELDS, SUM_FIELDS, InvoiceKind, KindSummary, RateSummary
+from shared.model.report import COUNT_FIELDS, SUM_FIELDS, KindSummary, RateSummary
 from shared.money import format_fen, parse_fen
 
 WHOLE_KIND: Final = ""
@@ -130,18 +130,20 @@ def summarise(totals: Totals, stock: Mapping[str, Stock]) -> tuple[tuple[KindSum
         held = stock.get(kind) or stock_over(0, 0, figures.used)
         counts = dict(zip(COUNT_FIELDS, figures.numbers, strict=False))
         summaries.append(
-            KindSummary(
-                kind=cast("InvoiceKind", kind),
-                opening=held.opening,
-                bought=held.bought,
-                returned=0,
-                closing=held.closing,
-                **counts,
-                **_sums(figures),
+            KindSummary.model_validate(
+                {
+                    "kind": kind,
+                    "opening": held.opening,
+                    "bought": held.bought,
+                    "returned": 0,
+                    "closing": held.closing,
+                    **counts,
+                    **_sums(figures),
+                }
             )
         )
         rates += [
-            RateSummary(kind=cast("InvoiceKind", kind), rate=rate, **_sums(part))
+            RateSummary.model_validate({"kind": kind, "rate": rate, **_sums(part)})
             for (k, rate), part in sorted(totals.items())
             if k == kind and rate != WHOLE_KIND and part
         ]
