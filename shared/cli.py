@@ -314,6 +314,10 @@ def _global_options() -> list[click.Parameter]:
     ]
 
 
+_OPTIONS: Final = Text("[选项]", "[OPTIONS]")
+_COMMAND: Final = Text("命令 …", "COMMAND …")
+
+
 class _Command(click.Command):
     """A verb."""
 
@@ -361,6 +365,10 @@ class _Command(click.Command):
         with formatter.section(str(Text("选项", "Options"))):
             formatter.write_dl(rows)
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        self.options_metavar = str(_OPTIONS)
+        return super().collect_usage_pieces(ctx)
+
     def get_short_help_str(self, limit: int = 45) -> str:
         return str(self.words).split("\n", 1)[0]
 
@@ -378,6 +386,10 @@ class _Group(click.Group):
         if parent is not None:
             _session(parent).command = _join(_session(parent).command, self.name)
         return super().make_context(info_name, args, parent, **extra)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        self.options_metavar, self.subcommand_metavar = str(_OPTIONS), str(_COMMAND)
+        return super().collect_usage_pieces(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -508,7 +520,7 @@ class Program(VerbGroup):
             return Outcome({}, errors=[UsageError(reason=missing, **_try(error.ctx, self.name))])
         except click.ClickException as error:
             ctx = getattr(error, "ctx", None)
-            reason = error.format_message().strip().removesuffix("。").removesuffix(".")
+            reason = error.format_message().strip().rstrip("。.")
             return Outcome({}, errors=[UsageError(reason=reason, **_try(ctx, self.name))])
         if not isinstance(result, Outcome):
             raise TypeError(f"{session.command}: a verb returns an Outcome, not {type(result).__name__}")
@@ -771,23 +783,41 @@ def _verify(file: Path, trust: Path | None) -> Outcome:
                 reason=Text(f"“{trust.name}”不是 PEM 证书", f"'{trust.name}' is no PEM certificate")
             ) from error
     found = verify_file(file, store, SystemClock().now())
-    whose = "，".join(f"{k} {v}" for k, v in found.signer.items())
-    lines = [
-        Text(f"{file.name}：{found.kind}，签名有效", f"{file.name}: {found.kind}, the signature is valid"),
-        Text(f"签发者：{whose}", f"signer: {whose}"),
-    ]
+    kind = _KINDS[found.kind]
+    signer = "; ".join(f"{key}: {value}" for key, value in found.signer.items())
+    chain = (
+        Text("证书链已验证到给出的根证书", "the chain leads to the given root")
+        if found.checked_chain
+        else Text("证书链没有验证", "the chain was not checked")
+    )
     return Outcome(
         {
             "file": str(file),
             "kind": found.kind,
             "valid": found.valid,
-            "signer": found.signer,
-            "header": found.header,
+            "signer": dict(found.signer),
+            "header": dict(found.header),
             "checked_chain": found.checked_chain,
         },
-        lines,
+        [
+            Text(
+                f"{file.name}：{kind.zh}，完整，签名有效；{chain.zh}",
+                f"{file.name}: {kind.en}, whole, the signature is valid; {chain.en}",
+            ),
+            Text(f"  签发者：{signer}", f"  signer: {signer}"),
+            *(both(f"  {key}: {value}") for key, value in found.header.items()),
+        ],
         warnings=found.warnings,
     )
+
+
+_KINDS: Final = {
+    "report": Text("报税文件", "a report"),
+    "result": Text("报税结果", "a result"),
+    "ack": Text("清卡回执", "a clear receipt"),
+    "trust": Text("信任文件", "a trust file"),
+    "receipt": Text("受理回执", "an upload receipt"),
+}
 
 
 def _explain(query: str) -> Outcome:
