@@ -1,0 +1,137 @@
+"""What a person does next about a report, and on which PC. Pure words; nothing is decided by them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from online_station.core.decide import HoldReason, Snapshot
+from shared.faults import Fault
+from shared.states import OnlineState
+from shared.text import Text, both
+
+_S = OnlineState
+
+STATE_WORDS: Final[dict[OnlineState, Text]] = {
+    _S.FOUND: Text("已收到", "found"),
+    _S.PROVEN: Text("已验证，待上传", "proven, to be sent"),
+    _S.HELD: Text("暂不上传", "held"),
+    _S.SENDING: Text("正在上传", "sending"),
+    _S.UNKNOWN: Text("上传结果不明，先询问税局", "outcome unknown, the bureau is asked first"),
+    _S.ACCEPTED: Text("税局已受理", "accepted by the bureau"),
+    _S.PROCESSING: Text("税局正在处理（Y）", "being processed (Y)"),
+    _S.WAITING: Text("等待其他开票机报税（272C）", "waiting for other machines (272C)"),
+    _S.FAILED: Text("报税失败", "failed"),
+    _S.ANSWERED: Text("报税成功，结果待放入发件文件夹", "succeeded, result to be staged"),
+    _S.STAGED: Text("报税成功，结果已备好", "succeeded, result staged"),
+    _S.ACKNOWLEDGED: Text("已清卡，完成", "cleared, done"),
+    _S.QUARANTINED: Text("已隔离", "quarantined"),
+    _S.CANCELLED: Text("已放弃", "cancelled"),
+}
+
+HOLD_WORDS: Final[dict[HoldReason, Text]] = {
+    HoldReason.OPERATOR: Text("操作员要求暂不上传", "an operator holds it"),
+    HoldReason.NOT_ENROLLED: Text("企业未开户（2735）", "the taxpayer is not enrolled (2735)"),
+    HoldReason.KEY_NOT_ON_FILE: Text(
+        "税局没有登记本机的企业密钥（2734）", "the bureau has not this station's key on file (2734)"
+    ),
+    HoldReason.NOT_DECLARED: Text("本期尚未申报（271D）", "nothing was declared for the period (271D)"),
+    HoldReason.ENVELOPE_OUTDATED: Text(
+        "报税文件不是用税局当前公钥加密的", "the report is not sealed to a current key of the bureau"
+    ),
+    HoldReason.NOT_OURS: Text(
+        "税局不允许本机为该企业报税", "the bureau does not let this station act for the taxpayer"
+    ),
+}
+
+_HOLD_NEXT: Final[dict[HoldReason, Text]] = {
+    HoldReason.OPERATOR: Text("需要上传时，在上网机执行 release", "when it is to go, run release on the Internet PC"),
+    HoldReason.NOT_ENROLLED: Text(
+        "到税务机关办理开户；办好后程序自动上传", "enrol at the bureau; the report then goes by itself"
+    ),
+    HoldReason.KEY_NOT_ON_FILE: Text(
+        "到税务机关登记本机的企业密钥（U棒）；登记后程序自动上传",
+        "have this station's key put on file at the bureau; the report then goes by itself",
+    ),
+    HoldReason.NOT_DECLARED: Text(
+        "先完成网上申报；申报后程序自动上传。确要先发送，在上网机执行 release",
+        "file the declaration; the report then goes by itself. to send it anyway run release on the Internet PC",
+    ),
+    HoldReason.ENVELOPE_OUTDATED: Text(
+        "把新的信任文件带到开票机，执行 report --reseal，再把新文件带来",
+        "carry the new trust file to the invoicing PC, run report --reseal there and bring the new file",
+    ),
+    HoldReason.NOT_OURS: Text(
+        "使用该企业自己的密钥，或请税务机关登记代办关系",
+        "use the taxpayer's own key, or have the bureau put the delegation on file",
+    ),
+}
+
+_NEXT: Final[dict[OnlineState, Text]] = {
+    _S.FOUND: Text("无需操作，程序会自动验证", "nothing: the program proves it by itself"),
+    _S.PROVEN: Text("无需操作，程序会自动上传", "nothing: the program sends it by itself"),
+    _S.SENDING: Text("无需操作，正在上传", "nothing: it is being sent"),
+    _S.UNKNOWN: Text(
+        "无需操作：程序先询问税局，再决定是否重发。请勿重复上传",
+        "nothing: the program asks the bureau before it sends again. do not upload it again",
+    ),
+    _S.ACCEPTED: Text("等待 10–15 分钟，程序会自动查询结果", "wait 10–15 minutes: the program asks for the result"),
+    _S.PROCESSING: Text(
+        "继续等待，程序会自动查询；请勿重复上传", "wait: the program asks again. do not upload it again"
+    ),
+    _S.WAITING: Text(
+        "请其他开票机完成抄税、报税并上传；全部到齐后程序自动取回结果",
+        "have the other machines copy, report and upload; once all are in, the result comes by itself",
+    ),
+    _S.ANSWERED: Text("无需操作，程序会把结果放入发件文件夹", "nothing: the program stages the result"),
+    _S.STAGED: Text(
+        "把结果带回开票机：stick sync，然后在开票机执行 result 与 clear",
+        "carry the result back: stick sync, then run result and clear on the invoicing PC",
+    ),
+    _S.ACKNOWLEDGED: Text("无，本次报税已完成", "nothing: this report is done"),
+    _S.QUARANTINED: Text("查看 quarantine 文件夹中的说明", "read the explanation in the quarantine folder"),
+    _S.CANCELLED: Text(
+        "无；如仍要报税，请在开票机重新抄税", "nothing; to report after all, copy again on the invoicing PC"
+    ),
+}
+
+
+def state_words(snapshot: Snapshot) -> Text:
+    """Return a report's state as people say it, with the reason of a hold and the code of a failure."""
+    words = STATE_WORDS[snapshot.state]
+    if snapshot.state is _S.HELD and snapshot.hold is not None:
+        reason = HOLD_WORDS[snapshot.hold]
+        return Text(f"{words.zh}：{reason.zh}", f"{words.en}: {reason.en}")
+    if snapshot.state is _S.FAILED and (snapshot.code or snapshot.message):
+        told = f"{snapshot.code} {snapshot.message}".strip()
+        return Text(f"{words.zh}：{told}", f"{words.en}: {told}")
+    return words
+
+
+def next_action(snapshot: Snapshot, fault: Fault | None) -> Text:
+    """Return the next human action.
+
+    Args:
+        snapshot: The report.
+        fault: What the catalogue knows about its code, for a failed report.
+    """
+    if snapshot.state is _S.HELD and snapshot.hold is not None:
+        return _HOLD_NEXT[snapshot.hold]
+    if snapshot.state is _S.FAILED:
+        return _after_failure(snapshot, fault)
+    return _NEXT[snapshot.state]
+
+
+def _after_failure(snapshot: Snapshot, fault: Fault | None) -> Text:
+    if fault is None:
+        return Text(
+            "查明原因后在上网机执行 retry，或 cancel", "find the cause, then run retry on the Internet PC, or cancel"
+        )
+    first = fault.steps[0] if fault.steps else fault.title
+    place = both("")
+    if snapshot.resend == "same-bytes" or not snapshot.receipt_no:
+        place = Text("。改正后在上网机执行 retry", ". after the correction run retry on the Internet PC")
+    elif snapshot.resend == "new-report":
+        place = Text(
+            "。之后在开票机执行 copy --again 与 report", ". then run copy --again and report on the invoicing PC"
+        )
+    return Text(f"{first.zh.rstrip('。')}{place.zh}", f"{first.en.rstrip('.')}{place.en}")

@@ -1,0 +1,441 @@
+"""The one module that speaks to a bureau (GW-1 to GW-31). Another bureau's client replaces this module and nothing else.
+
+Every call ends in one of three ways. It returns: the bureau has answered yes. It raises `BureauRefused`: the bureau
+has answered no. It raises `OutcomeUnknown`: sending had begun and no believable answer came. What certainly did not
+arrive is `BureauUnreachable`, what may come again later `BureauBusy`. Nothing here is believed without a signature
+except refusals and states, and those never end a report's life.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
+from urllib.parse import quote, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from shared.canonical import clean_value
+from shared.clock import Clock
+from shared.envelope.roles import fingerprint
+from shared.errors import (
+    BureauBusy,
+    BureauRefused,
+    BureauUnreachable,
+    ClockSkew,
+    ConfigurationError,
+    NotTheBureau,
+    OutcomeUnknown,
+    ReportInvalid,
+)
+from shared.httpsig import content_digest, sign_request
+from shared.keys.port import Signer
+from shared.model.result import is_processing
+from shared.model.standing import ReportStatus, Standing, parse_report_status, parse_standing
+from shared.text import Text, both
+
+CONNECT_SECONDS: Final = 10.0
+READ_SECONDS: Final = 60.0
+WHOLE_ANSWER_SECONDS: Final = 120.0
+MAX_SMALL: Final = 1 << 18
+MAX_TRUST: Final = 1 << 22
+_MAX_RETRY_AFTER: Final = 86400.0
+
+
+@dataclass(frozen=True)
+class Processing:
+    """The bureau answered `Y`.
+
+    Attributes:
+        retry_after: Seconds after which it wants to be asked again, if it said so.
+    """
+
+    retry_after: float | None
+
+
+class Gateway(Protocol):
+    """A bureau, as the station needs it."""
+
+    @property
+    def name(self) -> str:
+        """The bureau's host, for messages."""
+        ...
+
+    def put_report(self, digest: str, path: Path, sha256: str) -> bytes:
+        """Send a report; return the bureau's signed receipt.
+
+        Raises:
+            BureauUnreachable, BureauBusy: It has certainly not arrived.
+            OutcomeUnknown: It may have arrived: ask `report_status` before sending again.
+            BureauRefused: The bureau does not take it.
+            ReportInvalid: The file in the spool is not the one that was proven. Nothing was sent.
+        """
+        ...
+
+    def report_status(self, digest: str) -> ReportStatus | None:
+        """Return where a report stands; None if the bureau never received it.
+
+        Raises:
+            BureauUnreachable, BureauBusy, OutcomeUnknown: There was no answer. Asking changes nothing.
+            BureauRefused: The bureau does not tell us.
+        """
+        ...
+
+    def result(self, digest: str) -> bytes | Processing:
+        """Return the signed result, not yet proven.
+
+        Raises:
+            BureauUnreachable, BureauBusy, OutcomeUnknown: There was no answer. Asking changes nothing.
+            BureauRefused: The bureau does not tell us.
+        """
+        ...
+
+    def put_ack(self, digest: str, data: bytes) -> None:
+        """Deliver a clear receipt.
+
+        Raises:
+            BureauUnreachable, BureauBusy: It has certainly not arrived.
+            OutcomeUnknown: It may have arrived.
+            BureauRefused: The bureau does not take it.
+        """
+        ...
+
+    def standing(self, taxpayer_id: str, period: str) -> Standing:
+        """Return the bureau's word on a taxpayer's month.
+
+        Raises:
+            BureauUnreachable, BureauBusy, OutcomeUnknown: There was no answer.
+            BureauRefused: The bureau does not tell us.
+        """
+        ...
+
+    def trust(self) -> bytes:
+        """Return the current trust file, not yet proven.
+
+        Raises:
+            BureauUnreachable, BureauBusy, OutcomeUnknown, BureauRefused: There is none to be had now.
+        """
+        ...
+
+    def clock(self) -> datetime:
+        """Return the bureau's time.
+
+        Raises:
+            BureauUnreachable, BureauBusy, OutcomeUnknown, BureauRefused: It did not tell.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class _FileBody:
+    """A request body that is read from a file and knows whether any of it was handed out.
+
+    Attributes:
+        begun: Whether the first byte may be on its way.
+    """
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._size = size
+        self.begun = False
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        while chunk := self.read(1 << 16):
+            yield chunk
+
+    def read(self, size: int = -1) -> bytes:
+        self.begun = True
+        return self._file.read(size)
+
+
+class HttpGateway:
+    """A bureau that speaks this project's HTTP interface."""
+
+    def __init__(
+        self,
+        url: str,
+        signer: Signer,
+        clock: Clock,
+        *,
+        connect_seconds: float = CONNECT_SECONDS,
+        read_seconds: float = READ_SECONDS,
+        proxy: str = "",
+        ca_file: Path | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Speak to the bureau at `url`, signing with the enterprise's key.
+
+        Args:
+            url: `https://host[:port][/prefix]`; `http` is for tests and for gateways behind a local tunnel.
+            signer: The station key.
+            clock: For `created`.
+            connect_seconds: How long to wait for a connection.
+            read_seconds: How long to wait for the next bytes.
+            proxy: An HTTP proxy, or empty.
+            ca_file: Certificates for TLS, if not the system's.
+            monotonic: Measures how long an answer takes.
+
+        Raises:
+            ConfigurationError: `url` is not an address that can be used.
+        """
+        self.url = check_url(url)
+        self._signer = signer
+        self._keyid = fingerprint(signer.certificate)
+        self._clock = clock
+        self._timeouts = (connect_seconds, read_seconds)
+        self._monotonic = monotonic
+        self._session = requests.Session()
+        # No .netrc, no variables: what is sent where is decided by `init` alone.
+        self._session.trust_env = False
+        self._session.headers.clear()
+        self._session.headers.update({"User-Agent": "taxferry", "Accept-Encoding": "identity", "Connection": "close"})
+        self._session.mount("http://", HTTPAdapter(max_retries=0))
+        self._session.mount("https://", HTTPAdapter(max_retries=0))
+        if proxy:
+            self._session.proxies = {"http": proxy, "https": proxy}
+        if ca_file is not None:
+            self._session.verify = str(ca_file)
+
+    @property
+    def name(self) -> str:
+        """The bureau's host, for messages."""
+        return urlsplit(self.url).netloc
+
+    def put_report(self, digest: str, path: Path, sha256: str) -> bytes:
+        """Send a report; return the bureau's signed receipt."""
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                raise ReportInvalid(
+                    reason=Text(
+                        "上网机保存的副本已损坏，请重新拷贝原文件", "this PC's copy is damaged; copy it here again"
+                    )
+                )
+            size = file.tell()
+            file.seek(0)
+            answer = self._send(
+                "PUT",
+                f"/v1/reports/{digest}",
+                body=_FileBody(file, size),
+                sha256=bytes.fromhex(sha256),
+                media="application/octet-stream",
+                what=digest,
+            )
+        return self._accepted(answer, (200, 201), digest).body
+
+    def report_status(self, digest: str) -> ReportStatus | None:
+        """Return where a report stands; None if the bureau never received it."""
+        answer = self._send("GET", f"/v1/reports/{digest}", what=digest)
+        if answer.status == 404 and _is_problem(answer):
+            return None
+        status = parse_report_status(self._accepted(answer, (200,), digest).body)
+        if status.report_digest != digest:
+            raise OutcomeUnknown(report=digest[:12])
+        return status
+
+    def result(self, digest: str) -> bytes | Processing:
+        """Return the signed result, not yet proven."""
+        answer = self._send("GET", f"/v1/reports/{digest}/result", what=digest)
+        self._accepted(answer, (200, 202), digest)
+        if answer.status == 202 or is_processing(answer.body):
+            return Processing(_retry_after(answer))
+        return answer.body
+
+    def put_ack(self, digest: str, data: bytes) -> None:
+        """Deliver a clear receipt."""
+        answer = self._send(
+            "PUT",
+            f"/v1/reports/{digest}/ack",
+            body=data,
+            sha256=hashlib.sha256(data).digest(),
+            media="text/plain; charset=utf-8",
+            what=digest,
+        )
+        self._accepted(answer, (200, 201, 204), digest)
+
+    def standing(self, taxpayer_id: str, period: str) -> Standing:
+        """Return the bureau's word on a taxpayer's month."""
+        answer = self._send("GET", f"/v1/taxpayers/{quote(taxpayer_id)}/standing?period={period}", what=taxpayer_id)
+        standing = parse_standing(self._accepted(answer, (200,), taxpayer_id).body)
+        if (standing.taxpayer_id, standing.period) != (taxpayer_id, period):
+            raise OutcomeUnknown(report=taxpayer_id)
+        return standing
+
+    def trust(self) -> bytes:
+        """Return the current trust file, not yet proven."""
+        return self._accepted(self._send("GET", "/v1/trust", what="trust", limit=MAX_TRUST), (200,), "trust").body
+
+    def clock(self) -> datetime:
+        """Return the bureau's time."""
+        answer = self._send("GET", "/healthz", what="healthz")
+        try:
+            return parsedate_to_datetime(answer.headers.get("date", ""))
+        except ValueError:
+            raise NotTheBureau(host=self.name, reason=Text("没有时间", "it tells no time")) from None
+
+    def _send(
+        self,
+        method: str,
+        target: str,
+        *,
+        what: str,
+        body: _FileBody | bytes | None = None,
+        sha256: bytes | None = None,
+        media: str = "",
+        limit: int = MAX_SMALL,
+    ) -> _Answer:
+        url = self.url + target
+        headers = sign_request(
+            method,
+            url,
+            None if sha256 is None else content_digest(sha256),
+            self._signer,
+            created=int(self._clock.now().timestamp()),
+            nonce=secrets.token_hex(16),
+            keyid=self._keyid,
+        )
+        if media:
+            headers["Content-Type"] = media
+        try:
+            with self._session.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=self._timeouts,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                data = self._read(response, limit)
+                lowered = {name.lower(): value for name, value in response.headers.items()}
+                return _Answer(response.status_code, lowered, data)
+        except requests.RequestException as error:
+            begun = body.begun if isinstance(body, _FileBody) else body is not None
+            if begun and not _never_connected(error):
+                raise OutcomeUnknown(report=what[:12]) from error
+            raise BureauUnreachable(host=self.name, reason=both(_why(error))) from error
+
+    def _read(self, response: requests.Response, limit: int) -> bytes:
+        """Read an answer of bounded length in bounded time: a socket that drips one byte a minute ends too."""
+        began = self._monotonic()
+        parts: list[bytes] = []
+        size = 0
+        for part in response.iter_content(1 << 14):
+            size += len(part)
+            if size > limit or self._monotonic() - began > WHOLE_ANSWER_SECONDS:
+                raise requests.exceptions.ContentDecodingError("the answer is too long")
+            parts.append(part)
+        return b"".join(parts)
+
+    def _accepted(self, answer: _Answer, statuses: tuple[int, ...], what: str) -> _Answer:
+        """Return the answer if it is a yes; else raise what it is."""
+        if answer.status in statuses:
+            return answer
+        if answer.status == 429:
+            raise BureauBusy(seconds=int(_retry_after(answer) or 60), retry_after=_retry_after(answer))
+        if answer.status >= 500:
+            # A gateway in front may have given up on a bureau that has the report: that is no answer about it.
+            raise OutcomeUnknown(report=what[:12], retry_after=_retry_after(answer))
+        if not _is_problem(answer):
+            raise NotTheBureau(
+                host=self.name,
+                reason=Text(f"意外的 HTTP 状态 {answer.status}", f"unexpected HTTP status {answer.status}"),
+            )
+        raise self._refusal(answer)
+
+    def _refusal(self, answer: _Answer) -> BureauRefused:
+        problem = _problem(answer)
+        code = _CODE.sub("", problem.get("code", ""))[:32]
+        words = clean_value(problem.get("detail") or problem.get("title") or f"HTTP {answer.status}")
+        if "clock-skew" in problem.get("type", ""):
+            return ClockSkew(reason=both(words), fault="B4202", status=answer.status)
+        return BureauRefused(
+            reason=both(f"{code} {words}".strip()),
+            fault=code or "B4201",
+            status=answer.status,
+            bureau_code=code,
+            bureau_message=words,
+        )
+
+
+def check_url(url: str) -> str:
+    """Return a bureau's address without a final slash.
+
+    Raises:
+        ConfigurationError: Not `http(s)://host[:port][/prefix]`.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and url.isascii()
+            and (parts.port is None or parts.port > 0)
+            and not (parts.query or parts.fragment or parts.username or parts.password)
+            and re.search(r"[\s\x00-\x1f]", url) is None
+        )
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            reason=Text(f"税局网址“{url[:200]}”不能使用", f"the bureau's address '{url[:200]}' cannot be used")
+        )
+    return url.rstrip("/")
+
+
+_CODE: Final = re.compile(r"[^0-9A-Za-z@._-]")
+
+
+def _is_problem(answer: _Answer) -> bool:
+    return answer.headers.get("content-type", "").split(";")[0].strip().lower() == "application/problem+json"
+
+
+def _problem(answer: _Answer) -> dict[str, str]:
+    try:
+        value = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    return {k: v for k, v in value.items() if isinstance(v, str)}
+
+
+def _retry_after(answer: _Answer) -> float | None:
+    given = answer.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,8}", given, re.ASCII):
+        return min(float(given), _MAX_RETRY_AFTER)
+    try:
+        at, sent = parsedate_to_datetime(given), parsedate_to_datetime(answer.headers.get("date", ""))
+        return min(max((at - sent).total_seconds(), 0.0), _MAX_RETRY_AFTER)
+    except (ValueError, TypeError):
+        return None
+
+
+def _never_connected(error: requests.RequestException) -> bool:
+    """Return whether the request failed before a connection existed, so that nothing can have arrived."""
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.InvalidURL | requests.exceptions.ProxyError):
+        return True
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return type(reason).__name__ in ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError")
+
+
+def _why(error: requests.RequestException) -> str:
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return type(reason if reason is not None else error).__name__

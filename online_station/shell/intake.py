@@ -1,0 +1,375 @@
+"""Take reports and clear receipts from the inbox: scan, prove, keep, and only then remove.
+
+Names are hints. A file is what its signature says; one that proves is taken at once, one that does not prove yet may
+still be on its way and is given time, and what is then still no good is set aside with the reason beside it. Files
+that are none of ours are left alone and counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Final, Literal
+
+from online_station.core.stability import Fingerprint, StabilityTracker
+from online_station.shell.home import Home
+from online_station.shell.log import LOGGER
+from online_station.shell.quarantine import set_aside
+from online_station.shell.store import QuarantinedRow, Store
+from online_station.shell.trust import Trust
+from shared.durable import TEMPORARY_SUFFIX, publish, sync_directory, temporary_beside, write_durably
+from shared.envelope.opening import ProvenReport, prove_report
+from shared.errors import (
+    ConfigurationError,
+    MisplacedResult,
+    NameContradicts,
+    OtherReport,
+    ReportEmpty,
+    ReportInvalid,
+    TaxferryError,
+)
+from shared.ids import ReportName, recognise_name
+from shared.model.ack import Ack, prove_ack
+from shared.text import Text
+
+if os.name != "nt":
+    import fcntl
+
+MAX_FILES: Final = 10_000
+MAX_REPORT_BYTES: Final = 1 << 30
+_MAX_TEXT: Final = 1 << 16
+_TEMPORARY: Final = (".part", ".tmp", ".crdownload", ".partial", "~", TEMPORARY_SUFFIX)
+
+Kind = Literal["report", "ack", "result"]
+Fate = Literal["taken", "known", "waiting", "quarantined", "foreign"]
+Checkpoint = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file in the inbox that may be ours.
+
+    Attributes:
+        path: Where it lies.
+        kind: What its name says it is.
+        named: The identity in its name, or None where the name is of no known shape.
+        looks: Its size, time and inode at the scan.
+    """
+
+    path: Path
+    kind: Kind
+    named: ReportName | None
+    looks: Fingerprint
+
+
+@dataclass
+class Harvest:
+    """What one scan of the inbox came to.
+
+    Attributes:
+        reports: Digests taken, whether they were new or not.
+        acks: Digests of the reports whose clear receipts were taken.
+        known: How many of the files were known already.
+        quarantined: What was set aside.
+        waiting: Names of files that are given more time.
+        foreign: How many files are none of ours.
+        warnings: What a person should know about files that were taken.
+        rejected: Why files were set aside, in the order of `quarantined`.
+    """
+
+    reports: list[str] = field(default_factory=list)
+    acks: list[str] = field(default_factory=list)
+    known: int = 0
+    quarantined: list[QuarantinedRow] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    foreign: int = 0
+    warnings: list[Text] = field(default_factory=list)
+    rejected: list[TaxferryError] = field(default_factory=list)
+
+
+def scan(inbox: Path) -> tuple[list[Found], int]:
+    """Return what lies in the inbox and may be ours, by name, and how many files are none of ours.
+
+    Flat; symbolic links, devices and other things that are no regular files are never opened.
+
+    Raises:
+        ConfigurationError: The folder cannot be read.
+    """
+    found: list[Found] = []
+    foreign = 0
+    try:
+        with os.scandir(inbox) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name.lower().endswith(_TEMPORARY):
+                    continue
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except OSError:
+                    continue
+                kind = _kind(entry.name) if stat.S_ISREG(status.st_mode) else None
+                if kind is None:
+                    foreign += not stat.S_ISDIR(status.st_mode)
+                    continue
+                recognised = recognise_name(entry.name)
+                named = None if recognised is None else recognised[0]
+                found.append(Found(inbox / entry.name, kind, named, _looks(status)))
+    except OSError as error:
+        raise ConfigurationError(
+            reason=Text(f"收件文件夹 {inbox} 读不了（{error.strerror}）", f"inbox {inbox}: {error.strerror}")
+        ) from None
+    found.sort(key=lambda f: f.path.name)
+    return found[:MAX_FILES], foreign
+
+
+def _kind(name: str) -> Kind | None:
+    recognised = recognise_name(name)
+    if recognised is not None:
+        return {".dat": "report", ".ack": "ack", ".txt": "result"}[recognised[1]]  # type: ignore[return-value]
+    lowered = name.lower()
+    if lowered.endswith(".dat"):
+        return "report"
+    return "ack" if lowered.endswith(".ack") else None
+
+
+def _looks(status: os.stat_result) -> Fingerprint:
+    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading, without following links and without waiting for pipes.
+
+    Raises:
+        OSError: It is gone, or not a regular file.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)
+    file = os.fdopen(handle, "rb")
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        file.close()
+        raise OSError("not a regular file")
+    return file
+
+
+def being_written(file: BinaryIO) -> bool:
+    """Return whether another process has the file open for writing, where the system can tell."""
+    if os.name == "nt" or not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    try:
+        fcntl.fcntl(file.fileno(), fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(file.fileno(), fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a foreign owner's file, or a file system without leases
+    return False
+
+
+class Intake:
+    """Takes files from one inbox into the spool of one station."""
+
+    def __init__(
+        self,
+        home: Home,
+        inbox: Path,
+        store: Store,
+        trust: Trust,
+        tracker: StabilityTracker,
+        *,
+        checkpoint: Checkpoint,
+    ) -> None:
+        """Take from `inbox` into `home`; `checkpoint` is told where a crash would be interesting."""
+        self.inbox = inbox
+        self._home = home
+        self._store = store
+        self._trust = trust
+        self._tracker = tracker
+        self._checkpoint = checkpoint
+        # How files looked when they did not prove: an unchanged file is not read again and again.
+        self._unproven: dict[str, Fingerprint] = {}
+        self._not_ours: dict[str, Fingerprint] = {}
+
+    def run(self, now: datetime, monotonic: float) -> Harvest:
+        """Scan the inbox once and take what can be taken.
+
+        Args:
+            now: The present, for proofs and notes.
+            monotonic: The same, for the question whether a file is still growing.
+
+        Raises:
+            ConfigurationError: The folder cannot be read.
+        """
+        harvest = Harvest()
+        files, harvest.foreign = scan(self.inbox)
+        for file in files:
+            self._tracker.observe(file.path.name, file.looks, monotonic)
+        names = {f.path.name for f in files}
+        self._tracker.keep_only(names)
+        for memory in (self._unproven, self._not_ours):
+            for name in memory.keys() - names:
+                del memory[name]
+        for file in files:
+            name = file.path.name
+            if self._not_ours.get(name) == file.looks:
+                harvest.foreign += 1
+                continue
+            if self._unproven.get(name) == file.looks and not self._tracker.is_stable(name, monotonic):
+                harvest.waiting.append(name)
+                continue
+            try:
+                self._one(file, harvest, now, monotonic)
+            except OSError as error:
+                # Gone again, or not readable yet; the next scan sees it anew.
+                LOGGER.warning("%s: %s", file.path.name, error)
+                harvest.waiting.append(file.path.name)
+        return harvest
+
+    def _one(self, found: Found, harvest: Harvest, now: datetime, monotonic: float) -> None:
+        try:
+            if found.kind == "report":
+                digest, new, warnings = self.take_report(found.path, now, named=found.named, remove=True)
+                harvest.reports.append(digest)
+            elif found.kind == "ack":
+                digest, new, warnings = self._take_ack(found, now)
+                harvest.acks.append(digest)
+            else:
+                raise MisplacedResult(name=found.path.name)
+            harvest.known += not new
+            harvest.warnings.extend(warnings)
+            self._tracker.forget(found.path.name)
+        except TaxferryError as error:
+            self._reject(found, error, harvest, now, monotonic)
+
+    def _reject(self, found: Found, error: TaxferryError, harvest: Harvest, now: datetime, monotonic: float) -> None:
+        name = found.path.name
+        if not isinstance(error, NameContradicts):
+            self._unproven[name] = found.looks
+            with open_regular(found.path) as file:
+                if being_written(file):
+                    self._tracker.touch(name, monotonic)
+            if not self._tracker.is_stable(name, monotonic):
+                harvest.waiting.append(name)
+                return
+            if found.named is None:
+                # Neither the name nor the content is one of ours.
+                self._not_ours[name] = found.looks
+                harvest.foreign += 1
+                return
+        row = set_aside(self._home.quarantine, found.path, error, self._store, now)
+        self._tracker.forget(name)
+        LOGGER.warning("%s set aside: %s %s", name, error.code, error.text.zh)
+        harvest.quarantined.append(row)
+        harvest.rejected.append(error)
+
+    def take_report(
+        self, path: Path, now: datetime, *, named: ReportName | None, remove: bool
+    ) -> tuple[str, bool, tuple[Text, ...]]:
+        """Prove a report, keep it in the spool under its digest, note it, and then remove the file.
+
+        Args:
+            path: The file.
+            now: The moment of judgement.
+            named: The identity in its name, if the name has one.
+            remove: Whether the file is the inbox's, to be removed once it is kept.
+
+        Returns:
+            The digest, whether it was new, and what a person should know.
+
+        Raises:
+            TaxferryError: It is no acceptable report. The file is where it was.
+            OSError: It cannot be read, or the spool cannot be written. The file is where it was.
+        """
+        with open_regular(path) as file:
+            before = os.fstat(file.fileno())
+            if before.st_size == 0:
+                raise ReportEmpty(name=path.name)
+            if before.st_size > MAX_REPORT_BYTES:
+                raise ReportInvalid(reason=Text("超过 1 GiB", "it is larger than 1 GiB"))
+            proven = prove_report(file, self._trust.store, at=now)
+            if named is not None and named != proven.header.name:
+                raise NameContradicts(named=named.in_words, signed=proven.header.name.in_words)
+            sha256, size = self._keep_report(file, proven, now)
+        self._checkpoint("report kept")
+        new = self._store.add_report(
+            proven.header,
+            proven.digest,
+            size_bytes=size,
+            file_sha256=sha256,
+            recipients=json.dumps([[r.issuer_der.hex(), str(r.serial)] for r in proven.recipients]),
+            now=now,
+            note=path.name,
+        )
+        self._checkpoint("report noted")
+        if remove:
+            self._remove(path, before)
+            self._checkpoint("report removed from the inbox")
+        return proven.digest, new, proven.warnings
+
+    def _keep_report(self, file: BinaryIO, proven: ProvenReport, now: datetime) -> tuple[str, int]:
+        """Copy an open, proven report into the spool; return the SHA-256 and size of what lies there."""
+        kept = self._home.report_file(proven.digest)
+        known = self._store.report(proven.digest)
+        if known is not None and kept.is_file():
+            with kept.open("rb") as present:
+                if hashlib.file_digest(present, "sha256").hexdigest() == known.file_sha256:
+                    return known.file_sha256, known.size_bytes
+        temporary = temporary_beside(kept)
+        digest, size = hashlib.sha256(), 0
+        try:
+            file.seek(0)
+            with temporary.open("xb") as copy:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+                    size += len(chunk)
+                    if size > MAX_REPORT_BYTES:
+                        raise ReportInvalid(reason=Text("超过 1 GiB", "it is larger than 1 GiB"))
+                    copy.write(chunk)
+            # What counts is what lies in our own folder now: the original can change under the reader.
+            with temporary.open("rb") as copy_again:
+                if prove_report(copy_again, self._trust.store, at=now).digest != proven.digest:
+                    raise ReportInvalid(reason=Text("读取时文件被改动", "it changed while it was read"))
+            publish(temporary, kept)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return digest.hexdigest(), size
+
+    def _take_ack(self, found: Found, now: datetime) -> tuple[str, bool, tuple[Text, ...]]:
+        with open_regular(found.path) as file:
+            before = os.fstat(file.fileno())
+            data = file.read(_MAX_TEXT + 1)
+        proven = prove_ack(data, self._trust.store, at=now)
+        ack = proven.ack
+        if found.named is not None and found.named != ack.name:
+            raise NameContradicts(named=found.named.in_words, signed=ack.name.in_words)
+        self._check_ack(ack)
+        kept = self._home.ack_file(proven.body_sha256)
+        if not kept.exists():
+            write_durably(kept, data)
+        self._checkpoint("ack kept")
+        new = self._store.add_ack(proven.body_sha256, ack.report_digest, ack.name.stem, now)
+        self._checkpoint("ack noted")
+        self._remove(found.path, before)
+        return ack.report_digest, new, proven.warnings
+
+    def _check_ack(self, ack: Ack) -> None:
+        """Compare a clear receipt with the report it names, where this station knows it."""
+        row = self._store.report(ack.report_digest)
+        if row is None:
+            return
+        if (row.header.name, row.header.card_no) != (ack.name, ack.card_no):
+            raise OtherReport(field=Text("身份", "identity"), theirs=ack.name.in_words, ours=row.header.name.in_words)
+
+    def _remove(self, path: Path, known: os.stat_result) -> None:
+        """Remove a file of the inbox, unless another has taken its name since."""
+        try:
+            if _looks(os.stat(path, follow_symlinks=False)) == _looks(known):
+                path.unlink()
+                sync_directory(path.parent)
+        except FileNotFoundError:
+            pass

@@ -1,0 +1,28 @@
+"""The service's log: one file that turns over, in words, without contents, keys or PINs."""
+
+from __future__ import annotations
+
+import logging
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Final
+
+LOGGER: Final = logging.getLogger("taxferry.online")
+_BYTES: Final = 4 << 20
+_KEPT: Final = 4
+
+
+def log_to(folder: Path) -> logging.Handler:
+    """Write the log below `folder` from now on; return the handler, which the caller removes at the end."""
+    handler = RotatingFileHandler(folder / "station.log", maxBytes=_BYTES, backupCount=_KEPT, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    return handler
+
+
+def stop_logging(handler: logging.Handler) -> None:
+    """Stop writing to `handler` and close it."""
+    LOGGER.removeHandler(handler)
+    handler.close()

@@ -1,0 +1,83 @@
+"""Files that could not be accepted: kept, out of the way, each with a text beside it that says why."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from online_station.shell.store import QuarantinedRow, Store
+from shared.clock import format_time
+from shared.durable import copy_durably, sync_directory, write_durably
+from shared.errors import TaxferryError
+from shared.text import Text
+
+WHY: Final = ".why.txt"
+_SAMPLE: Final = 1 << 20
+_UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+
+
+def set_aside(folder: Path, source: Path, error: TaxferryError, store: Store, now: datetime) -> QuarantinedRow:
+    """Move a file into the quarantine, with the reason beside it in the operator's language.
+
+    The reason is written first and the names depend on the content, so that a crash in between and a second run end
+    in the same place.
+
+    Raises:
+        OSError: The file is still where it was, or in both places.
+    """
+    row = _describe(source, error, now)
+    write_durably(folder / (row.stored_name + WHY), explanation(source.name, error, now))
+    store.add_quarantined(row)
+    try:
+        os.replace(source, folder / row.stored_name)
+    except OSError as problem:
+        if problem.errno != errno.EXDEV:
+            raise
+        copy_durably(source, folder / row.stored_name)
+        source.unlink()
+    sync_directory(folder)
+    sync_directory(source.parent)
+    return row
+
+
+def keep_copy(folder: Path, source: Path, name: str, error: TaxferryError, store: Store, now: datetime) -> None:
+    """Put a copy of a file of ours into the quarantine: it stays in the spool, and people find out why."""
+    row = _describe(source, error, now, name)
+    write_durably(folder / (row.stored_name + WHY), explanation(name, error, now))
+    copy_durably(source, folder / row.stored_name)
+    store.add_quarantined(row)
+
+
+def explanation(name: str, error: TaxferryError, now: datetime) -> bytes:
+    """Return the text beside a file: what happened, whether anything is lost, what to do."""
+    lines = [
+        str(Text(f"文件：{name}", f"file: {name}")),
+        str(Text(f"时间：{format_time(now)}", f"time: {format_time(now)}")),
+        str(Text(f"原因：{error.text.zh} [{error.code}]", f"reason: {error.text.en} [{error.code}]")),
+        str(Text(f"数据：{error.safe.zh}", f"data: {error.safe.en}")),
+        str(Text(f"办法：{error.advice.zh}", f"hint: {error.advice.en}")),
+        "",
+    ]
+    # With a byte order mark: the editors of old Windows read it as GBK otherwise.
+    return "\r\n".join(lines).encode("utf-8-sig")
+
+
+def _describe(source: Path, error: TaxferryError, now: datetime, name: str | None = None) -> QuarantinedRow:
+    name = source.name if name is None else name
+    with source.open("rb") as file:
+        sample = hashlib.sha256(file.read(_SAMPLE))
+        sample.update(str(os.fstat(file.fileno()).st_size).encode())
+    safe = _UNSAFE.sub("_", name).strip(" .")[-120:] or "file"
+    return QuarantinedRow(
+        stored_name=f"{sample.hexdigest()[:8]}-{safe}",
+        name=name,
+        code=error.code,
+        reason_zh=error.text.zh,
+        reason_en=error.text.en,
+        at=now,
+    )

@@ -1,0 +1,737 @@
+"""What the station knows, in one SQLite file: every decision is here before anything is done about it.
+
+Writers take the database with BEGIN IMMEDIATE, read the report, decide, and commit with `synchronous=FULL`; so the
+service and an operator's verb can work at the same time, and no decision is made from a stale row. A row carries the
+name of its next step and a due time, nothing else is needed to go on with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from online_station.core.backoff import is_due
+from online_station.core.decide import (
+    OPEN_AT_BUREAU,
+    AskNow,
+    AskWaiting,
+    Checked,
+    Event,
+    HoldReason,
+    NoAnswer,
+    Policy,
+    Proved,
+    ResultProven,
+    Snapshot,
+    Step,
+    StillProcessing,
+    Upload,
+    decide,
+    next_step,
+)
+from shared.clock import CHINA, format_time
+from shared.errors import Ambiguous, NotFound, StoreDamaged
+from shared.model.report import PublicHeader
+from shared.states import OnlineState
+
+_METADATA: Final = sa.MetaData()
+_SETTING: Final = sa.Table(
+    "setting",
+    _METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+_REPORT: Final = sa.Table(
+    "report",
+    _METADATA,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("stem", sa.Text, nullable=False, index=True),
+    sa.Column("taxpayer_id", sa.Text, nullable=False),
+    sa.Column("machine_no", sa.Integer, nullable=False),
+    sa.Column("stamp", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("period", sa.Text, nullable=False),
+    sa.Column("card_no", sa.Text, nullable=False),
+    sa.Column("sequence", sa.Integer, nullable=False),
+    sa.Column("nonce", sa.Text, nullable=False),
+    sa.Column("header", sa.Text, nullable=False),
+    sa.Column("size_bytes", sa.Integer, nullable=False),
+    sa.Column("file_sha256", sa.Text, nullable=False),
+    sa.Column("recipients", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("hold", sa.Text),
+    sa.Column("released", sa.Boolean, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("resend", sa.Text, nullable=False),
+    sa.Column("receipt_no", sa.Text, nullable=False),
+    sa.Column("result_no", sa.Integer),
+    sa.Column("to_stage", sa.Boolean, nullable=False),
+    sa.Column("ack_delivered", sa.Boolean, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("due_at", sa.Float),
+    sa.Column("step", sa.Text, nullable=False),
+    sa.Column("questions", sa.Integer, nullable=False, default=0),
+    sa.Column("uploads", sa.Integer, nullable=False, default=0),
+    sa.Column("found_at", sa.Float, nullable=False),
+    sa.Column("changed_at", sa.Float, nullable=False),
+)
+sa.Index("report_due", _REPORT.c.due_at)
+_EVENT: Final = sa.Table(
+    "event",
+    _METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False, index=True),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("from_state", sa.Text, nullable=False),
+    sa.Column("to_state", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+)
+_RESULT: Final = sa.Table(
+    "result",
+    _METADATA,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("result_no", sa.Integer, primary_key=True),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("body_sha256", sa.Text, nullable=False),
+    sa.Column("received_at", sa.Float, nullable=False),
+)
+_ACK: Final = sa.Table(
+    "ack",
+    _METADATA,
+    sa.Column("sha256", sa.Text, primary_key=True),
+    sa.Column("digest", sa.Text, nullable=False, index=True),
+    sa.Column("stem", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("due_at", sa.Float),
+    sa.Column("taken_at", sa.Float, nullable=False),
+)
+_QUARANTINED: Final = sa.Table(
+    "quarantined",
+    _METADATA,
+    sa.Column("stored_name", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("reason_zh", sa.Text, nullable=False),
+    sa.Column("reason_en", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+_STANDING: Final = sa.Table(
+    "standing",
+    _METADATA,
+    sa.Column("taxpayer_id", sa.Text, primary_key=True),
+    sa.Column("period", sa.Text, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+Migration = Callable[[Connection], None]
+MIGRATIONS: Final[tuple[Migration, ...]] = (_METADATA.create_all,)
+"""`MIGRATIONS[n]` takes a database from schema version n to n + 1; entries are only ever added."""
+SCHEMA_VERSION: Final = len(MIGRATIONS)
+
+
+ACK_WAITING: Final = "waiting"
+ACK_SENDING: Final = "sending"
+ACK_UNKNOWN: Final = "unknown"
+ACK_DELIVERED: Final = "delivered"
+ACK_REFUSED: Final = "refused"
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One report, as it lies in the database.
+
+    Attributes:
+        snapshot: What decides about it.
+        header: Its public header, proven.
+        size_bytes: Length of the `.dat`.
+        file_sha256: SHA-256 of the `.dat` in the spool.
+        recipients: Whose keys open it: JSON pairs of an issuer's DER in hex and a serial number.
+        questions: How often the bureau was asked about it.
+        uploads: How often sending it was begun.
+        found_at: When it was taken from the inbox.
+        changed_at: When its state changed last.
+    """
+
+    snapshot: Snapshot
+    header: PublicHeader
+    size_bytes: int
+    file_sha256: str
+    recipients: str
+    questions: int
+    uploads: int
+    found_at: datetime
+    changed_at: datetime
+
+    @property
+    def digest(self) -> str:
+        """The report's identity."""
+        return self.snapshot.digest
+
+    @property
+    def state(self) -> OnlineState:
+        """Where it is in its life."""
+        return self.snapshot.state
+
+
+@dataclass(frozen=True)
+class AckRow:
+    """A clear receipt on its way to the bureau."""
+
+    sha256: str
+    digest: str
+    stem: str
+    state: str
+    message: str
+    attempts: int
+    due_at: datetime | None
+
+
+@dataclass(frozen=True)
+class QuarantinedRow:
+    """A file that was set aside."""
+
+    stored_name: str
+    name: str
+    code: str
+    reason_zh: str
+    reason_en: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """Something that happened to a report."""
+
+    at: datetime
+    event: str
+    from_state: str
+    to_state: str
+    note: str
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """A believed result."""
+
+    digest: str
+    result_no: int
+    outcome: str
+    code: str
+    body_sha256: str
+    received_at: datetime
+
+
+class Store:
+    """The station's database."""
+
+    def __init__(self, path: Path, policy: Policy) -> None:
+        """Open the database, creating or migrating it.
+
+        Args:
+            path: The file.
+            policy: How patient the decisions are.
+
+        Raises:
+            StoreDamaged: The file was written by a newer release. It was not touched.
+        """
+        self._policy = policy
+        self._engine = sa.create_engine(
+            sa.URL.create("sqlite", database=str(path)),
+            isolation_level="AUTOCOMMIT",
+            connect_args={"timeout": 20.0, "check_same_thread": False},
+            poolclass=sa.pool.StaticPool,
+        )
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            connection.exec_driver_sql("PRAGMA synchronous=FULL")
+            connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+        self._migrate()
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._engine.dispose()
+
+    def _migrate(self) -> None:
+        with self._writing() as connection:
+            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            if version > SCHEMA_VERSION:
+                raise StoreDamaged(reason=f"schema {version} > {SCHEMA_VERSION}")
+            for migration in MIGRATIONS[version:]:
+                migration(connection)
+            if version < SCHEMA_VERSION:
+                connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+
+    def change_counter(self) -> int:
+        """Return a number that differs after another process has written."""
+        with self._reading() as connection:
+            return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+
+    # Settings
+
+    def setting(self, name: str) -> str | None:
+        """Return a setting, or None."""
+        with self._reading() as connection:
+            found = connection.execute(sa.select(_SETTING.c.value).where(_SETTING.c.name == name)).scalar()
+            return None if found is None else str(found)
+
+    def settings(self) -> dict[str, str]:
+        """Return all settings."""
+        with self._reading() as connection:
+            return {str(n): str(v) for n, v in connection.execute(sa.select(_SETTING.c.name, _SETTING.c.value))}
+
+    def set(self, **values: str) -> None:
+        """Write settings, all or none."""
+        with self._writing() as connection:
+            for name, value in values.items():
+                connection.execute(sa.delete(_SETTING).where(_SETTING.c.name == name))
+                connection.execute(sa.insert(_SETTING).values(name=name, value=value))
+
+    # Reports
+
+    def add_report(
+        self,
+        header: PublicHeader,
+        digest: str,
+        *,
+        size_bytes: int,
+        file_sha256: str,
+        recipients: str,
+        now: datetime,
+        note: str,
+    ) -> bool:
+        """Note a proven report whose file lies in the spool.
+
+        Returns:
+            False if it was known already; then only its file's digest is brought up to date.
+        """
+        with self._writing() as connection:
+            known = connection.execute(sa.select(_REPORT.c.digest).where(_REPORT.c.digest == digest)).scalar()
+            if known is not None:
+                connection.execute(
+                    sa.update(_REPORT)
+                    .where(_REPORT.c.digest == digest)
+                    .values(file_sha256=file_sha256, size_bytes=size_bytes)
+                )
+                return False
+            found = Snapshot(
+                digest=digest,
+                taxpayer_id=header.taxpayer_id,
+                period=header.period,
+                period_report=header.kind == "period",
+            )
+            proven, _ = decide(found, Proved(), now, self._policy)
+            connection.execute(
+                sa.insert(_REPORT).values(
+                    digest=digest,
+                    stem=header.name.stem,
+                    taxpayer_id=header.taxpayer_id,
+                    machine_no=header.machine_no,
+                    stamp=header.stamp,
+                    kind=header.kind,
+                    period=header.period,
+                    card_no=header.card_no,
+                    sequence=header.sequence,
+                    nonce=header.nonce,
+                    header=json.dumps(header.model_dump(mode="json")),
+                    size_bytes=size_bytes,
+                    file_sha256=file_sha256,
+                    recipients=recipients,
+                    questions=0,
+                    uploads=0,
+                    found_at=_epoch(now),
+                    changed_at=_epoch(now),
+                    **_columns(proven),
+                )
+            )
+            _log(connection, now, digest, "proved", found.state, proven.state, note)
+            return True
+
+    def apply(
+        self, digest: str, event: Event, now: datetime, *, note: str = "", result: ResultRow | None = None
+    ) -> tuple[Snapshot, Snapshot, bool]:
+        """Decide about one report and commit the decision.
+
+        Args:
+            digest: The report.
+            event: What happened.
+            now: The present.
+            note: For the event's line in the report's history.
+            result: A believed result to keep in the same transaction.
+
+        Returns:
+            The report before and after, and whether it is now to be sent by the caller.
+
+        Raises:
+            NotFound: There is no such report.
+            IllegalTransition: The event does not fit the state. Nothing has changed.
+        """
+        with self._writing() as connection:
+            row = connection.execute(sa.select(_REPORT).where(_REPORT.c.digest == digest)).one_or_none()
+            if row is None:
+                raise NotFound(what=digest)
+            before = _snapshot(row)
+            after, commands = decide(before, event, now, self._policy)
+            values = _columns(after)
+            send = any(isinstance(c, Upload) for c in commands)
+            if send:
+                values["uploads"] = row.uploads + 1
+            if isinstance(event, StillProcessing | ResultProven | NoAnswer):
+                values["questions"] = row.questions + 1
+            if after.state is not before.state:
+                values["changed_at"] = _epoch(now)
+            connection.execute(sa.update(_REPORT).where(_REPORT.c.digest == digest).values(**values))
+            if result is not None:
+                connection.execute(
+                    sa.insert(_RESULT)
+                    .prefix_with("OR IGNORE")
+                    .values(
+                        digest=digest,
+                        result_no=result.result_no,
+                        outcome=result.outcome,
+                        code=result.code,
+                        body_sha256=result.body_sha256,
+                        received_at=_epoch(result.received_at),
+                    )
+                )
+            # A report is asked about hundreds of times: only what changes it is history.
+            if _is_history(before, event, after):
+                _log(connection, now, digest, _event_name(event), before.state, after.state, note)
+            for command in commands:
+                if isinstance(command, AskWaiting):
+                    _ask_waiting(connection, command, digest, now, self._policy)
+            return before, after, send
+
+    def due(self, now: datetime) -> list[str]:
+        """Return the digests of the reports with something to do now, the longest overdue first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                sa.select(_REPORT.c.digest, _REPORT.c.due_at)
+                .where(_REPORT.c.due_at.is_not(None))
+                .where(_REPORT.c.step != Step.NONE.value)
+                .order_by(_REPORT.c.due_at)
+            )
+            return [str(digest) for digest, due_at in rows if is_due(_moment(due_at), now)]
+
+    def next_due(self) -> datetime | None:
+        """Return when the next thing is due, or None if nothing is."""
+        with self._reading() as connection:
+            earliest = [
+                connection.execute(sa.select(sa.func.min(table.c.due_at))).scalar() for table in (_REPORT, _ACK)
+            ]
+            return min((m for m in map(_moment, earliest) if m is not None), default=None)
+
+    def report(self, digest: str) -> ReportRow | None:
+        """Return one report, or None."""
+        with self._reading() as connection:
+            row = connection.execute(sa.select(_REPORT).where(_REPORT.c.digest == digest)).one_or_none()
+            return None if row is None else _report(row)
+
+    def reports(self) -> list[ReportRow]:
+        """Return all reports, the oldest first."""
+        with self._reading() as connection:
+            query = sa.select(_REPORT).order_by(_REPORT.c.found_at, _REPORT.c.machine_no, _REPORT.c.digest)
+            return [_report(row) for row in connection.execute(query)]
+
+    def find(self, wanted: str) -> ReportRow:
+        """Return the report that an ID means: its digest, the start of it, or its file's stem.
+
+        Of several copies of one stem the newest is meant: it is the one that the card waits for.
+
+        Raises:
+            NotFound: No report has it.
+            Ambiguous: Several digests start with it.
+        """
+        stem = wanted
+        for suffix in (".dat", ".txt", ".ack"):
+            stem = stem.removesuffix(suffix)
+        with self._reading() as connection:
+            rows = connection.execute(
+                sa.select(_REPORT).where(_REPORT.c.stem == stem).order_by(_REPORT.c.sequence.desc())
+            ).all()
+            if rows:
+                return _report(rows[0])
+            prefix = wanted.lower()
+            if prefix and set(prefix) <= set("0123456789abcdef"):
+                rows = connection.execute(sa.select(_REPORT).where(_REPORT.c.digest.startswith(prefix))).all()
+        if len(rows) > 1:
+            raise Ambiguous(what=wanted[:80], found=", ".join(str(r.digest)[:12] for r in rows[:4]))
+        if not rows:
+            raise NotFound(what=wanted[:80])
+        return _report(rows[0])
+
+    def events(self, digest: str) -> list[EventRow]:
+        """Return the history of a report, the oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(sa.select(_EVENT).where(_EVENT.c.digest == digest).order_by(_EVENT.c.id))
+            return [EventRow(_at(r.at), r.event, r.from_state, r.to_state, r.note) for r in rows]
+
+    def note(self, digest: str, event: str, now: datetime, note: str) -> None:
+        """Write a line into a report's history that changes nothing (put on a stick, a second copy arrived)."""
+        with self._writing() as connection:
+            state = connection.execute(sa.select(_REPORT.c.state).where(_REPORT.c.digest == digest)).scalar()
+            if state is not None:
+                _log(connection, now, digest, event, OnlineState(state), OnlineState(state), note)
+
+    def open_reports(self) -> list[ReportRow]:
+        """Return the reports about which the bureau, or its standing, can be asked now."""
+        return [
+            r
+            for r in self.reports()
+            if next_step(r.snapshot) is not Step.NONE
+            and (
+                r.snapshot.hold is not None
+                or r.state in OPEN_AT_BUREAU
+                or r.state in (OnlineState.UNKNOWN, OnlineState.PROVEN, OnlineState.ANSWERED)
+            )
+        ]
+
+    def results(self, digest: str) -> list[ResultRow]:
+        """Return the believed results of a report, the oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                sa.select(_RESULT).where(_RESULT.c.digest == digest).order_by(_RESULT.c.result_no)
+            )
+            return [
+                ResultRow(r.digest, r.result_no, r.outcome, r.code, r.body_sha256, _at(r.received_at)) for r in rows
+            ]
+
+    # Clear receipts
+
+    def add_ack(self, sha256: str, digest: str, stem: str, now: datetime) -> bool:
+        """Note a proven clear receipt whose file lies in the spool; False if it was known."""
+        with self._writing() as connection:
+            if connection.execute(sa.select(_ACK.c.sha256).where(_ACK.c.sha256 == sha256)).scalar() is not None:
+                return False
+            delivered = connection.execute(
+                sa.select(_ACK.c.sha256).where(_ACK.c.digest == digest).where(_ACK.c.state == ACK_DELIVERED)
+            ).first()
+            connection.execute(
+                sa.insert(_ACK).values(
+                    sha256=sha256,
+                    digest=digest,
+                    stem=stem,
+                    # Issued again by the card, with an identical body: the bureau has one already.
+                    state=ACK_WAITING if delivered is None else ACK_DELIVERED,
+                    message="",
+                    attempts=0,
+                    due_at=_epoch(now) if delivered is None else None,
+                    taken_at=_epoch(now),
+                )
+            )
+            return True
+
+    def acks(self) -> list[AckRow]:
+        """Return all clear receipts, the oldest first."""
+        with self._reading() as connection:
+            return [_ack(r) for r in connection.execute(sa.select(_ACK).order_by(_ACK.c.taken_at, _ACK.c.sha256))]
+
+    def due_acks(self, now: datetime) -> list[AckRow]:
+        """Return the clear receipts that are to be delivered, or asked about, now."""
+        return [a for a in self.acks() if is_due(a.due_at, now)]
+
+    def set_ack(self, sha256: str, state: str, *, attempts: int, due_at: datetime | None, message: str = "") -> None:
+        """Write where a clear receipt is on its way."""
+        with self._writing() as connection:
+            connection.execute(
+                sa.update(_ACK)
+                .where(_ACK.c.sha256 == sha256)
+                .values(state=state, attempts=attempts, message=message, due_at=_epoch_or_none(due_at))
+            )
+
+    # Quarantine, standing
+
+    def add_quarantined(self, row: QuarantinedRow) -> None:
+        """Note a file that was set aside; a second time for the same file changes nothing."""
+        with self._writing() as connection:
+            connection.execute(
+                sa.insert(_QUARANTINED)
+                .prefix_with("OR IGNORE")
+                .values(
+                    stored_name=row.stored_name,
+                    name=row.name,
+                    code=row.code,
+                    reason_zh=row.reason_zh,
+                    reason_en=row.reason_en,
+                    at=_epoch(row.at),
+                )
+            )
+
+    def quarantined(self) -> list[QuarantinedRow]:
+        """Return the files that were set aside, the oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(sa.select(_QUARANTINED).order_by(_QUARANTINED.c.at, _QUARANTINED.c.stored_name))
+            return [QuarantinedRow(r.stored_name, r.name, r.code, r.reason_zh, r.reason_en, _at(r.at)) for r in rows]
+
+    def set_standing(self, taxpayer_id: str, period: str, body: str, now: datetime) -> None:
+        """Keep the bureau's last word on a taxpayer's period."""
+        with self._writing() as connection:
+            connection.execute(
+                sa.insert(_STANDING)
+                .prefix_with("OR REPLACE")
+                .values(taxpayer_id=taxpayer_id, period=period, body=body, at=_epoch(now))
+            )
+
+    def standing(self, taxpayer_id: str, period: str) -> tuple[str, datetime] | None:
+        """Return the bureau's last word on a taxpayer's period and when it was said, or None."""
+        with self._reading() as connection:
+            row = connection.execute(
+                sa.select(_STANDING.c.body, _STANDING.c.at)
+                .where(_STANDING.c.taxpayer_id == taxpayer_id)
+                .where(_STANDING.c.period == period)
+            ).one_or_none()
+            return None if row is None else (str(row.body), _at(row.at))
+
+
+def _ask_waiting(connection: Connection, command: AskWaiting, but: str, now: datetime, policy: Policy) -> None:
+    rows = connection.execute(
+        sa.select(_REPORT)
+        .where(_REPORT.c.taxpayer_id == command.taxpayer_id)
+        .where(_REPORT.c.period == command.period)
+        .where(_REPORT.c.state == OnlineState.WAITING.value)
+        .where(_REPORT.c.digest != but)
+    ).all()
+    for row in rows:
+        after, _ = decide(_snapshot(row), AskNow(), now, policy)
+        connection.execute(sa.update(_REPORT).where(_REPORT.c.digest == row.digest).values(**_columns(after)))
+
+
+def _is_history(before: Snapshot, event: Event, after: Snapshot) -> bool:
+    if isinstance(event, AskNow | NoAnswer | StillProcessing):
+        return before.state is not after.state
+    if isinstance(event, Checked):
+        return before.state is not after.state or before.hold is not after.hold
+    if isinstance(event, ResultProven):
+        return before.result_no != after.result_no
+    return True
+
+
+def _event_name(event: Event) -> str:
+    name = type(event).__name__
+    return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")
+
+
+def _log(
+    connection: Connection,
+    now: datetime,
+    digest: str,
+    event: str,
+    before: OnlineState,
+    after: OnlineState,
+    note: str,
+) -> None:
+    connection.execute(
+        sa.insert(_EVENT).values(
+            at=_epoch(now), digest=digest, event=event, from_state=before.value, to_state=after.value, note=note[:500]
+        )
+    )
+
+
+def _columns(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "state": snapshot.state.value,
+        "hold": None if snapshot.hold is None else snapshot.hold.value,
+        "released": snapshot.released,
+        "code": snapshot.code,
+        "message": snapshot.message,
+        "resend": snapshot.resend,
+        "receipt_no": snapshot.receipt_no,
+        "result_no": snapshot.result_no,
+        "to_stage": snapshot.to_stage,
+        "ack_delivered": snapshot.ack_delivered,
+        "attempts": snapshot.attempts,
+        "due_at": _epoch_or_none(snapshot.due_at),
+        "step": next_step(snapshot).value,
+    }
+
+
+def _snapshot(row: Row[Any]) -> Snapshot:
+    return Snapshot(
+        digest=row.digest,
+        taxpayer_id=row.taxpayer_id,
+        period=row.period,
+        period_report=row.kind == "period",
+        state=OnlineState(row.state),
+        hold=None if row.hold is None else HoldReason(row.hold),
+        released=bool(row.released),
+        code=row.code,
+        message=row.message,
+        resend=row.resend,
+        receipt_no=row.receipt_no,
+        result_no=row.result_no,
+        to_stage=bool(row.to_stage),
+        ack_delivered=bool(row.ack_delivered),
+        attempts=row.attempts,
+        due_at=_moment(row.due_at),
+    )
+
+
+def _report(row: Row[Any]) -> ReportRow:
+    return ReportRow(
+        snapshot=_snapshot(row),
+        header=PublicHeader.model_validate(json.loads(row.header)),
+        size_bytes=row.size_bytes,
+        file_sha256=row.file_sha256,
+        recipients=row.recipients,
+        questions=row.questions,
+        uploads=row.uploads,
+        found_at=_at(row.found_at),
+        changed_at=_at(row.changed_at),
+    )
+
+
+def _ack(row: Row[Any]) -> AckRow:
+    return AckRow(row.sha256, row.digest, row.stem, row.state, row.message, row.attempts, _moment(row.due_at))
+
+
+def _epoch(moment: datetime) -> float:
+    return moment.timestamp()
+
+
+def _epoch_or_none(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
+
+
+def _at(epoch: float) -> datetime:
+    return datetime.fromtimestamp(epoch, CHINA)
+
+
+def _moment(epoch: float | None) -> datetime | None:
+    return None if epoch is None else _at(epoch)
+
+
+def describe(rows: Sequence[EventRow]) -> list[dict[str, str]]:
+    """Return a history as `--json` shows it."""
+    return [
+        {"at": format_time(r.at), "event": r.event, "from": r.from_state, "to": r.to_state, "note": r.note}
+        for r in rows
+    ]
