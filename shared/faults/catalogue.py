@@ -10,11 +10,16 @@ from typing import Final
 from shared import errors
 from shared.errors import ExitCode, TaxferryError
 from shared.faults.bureau import BUREAU_FAULTS
+from shared.faults.card import CARD_FAULTS
+from shared.faults.clearing import CLEARING_FAULTS
 from shared.faults.exits import EXIT_WORDS
+from shared.faults.keys import KEY_FAULTS
 from shared.faults.model import Actor, Fault, Resend
+from shared.faults.network import NETWORK_FAULTS
 from shared.text import Text, both
 
-CATALOGUE: Final[Mapping[str, Fault]] = MappingProxyType({fault.key: fault for fault in BUREAU_FAULTS})
+_ALL: Final = (*BUREAU_FAULTS, *NETWORK_FAULTS, *KEY_FAULTS, *CARD_FAULTS, *CLEARING_FAULTS)
+CATALOGUE: Final[Mapping[str, Fault]] = MappingProxyType({fault.key: fault for fault in _ALL})
 """Every fault by its key, in the order of the manual."""
 
 EXITS: Final = EXIT_WORDS
@@ -43,10 +48,10 @@ ERRORS: Final[Mapping[str, type[TaxferryError]]] = MappingProxyType(_errors())
 def normalise(code: str) -> str:
     """Return a code in the one spelling that is compared: `0x8204000d`, `JSK-156` and ` 271d ` are known too."""
     text = re.sub(r"[\s_]+", "", code).upper()
-    text = re.sub(r"^(JSK)-?0*(\d+)$", lambda m: f"{m[1]}{int(m[2]):03d}", text)
-    if re.fullmatch(r"82(04|02|22)[0-9A-F]{4}", text) or re.fullmatch(r"8022[0-9A-F]{4}", text):
-        text = "0X" + text
-    return text
+    if error := re.fullmatch(r"ERROR@(\d+)@.*", text):
+        text = f"CA{error[1]}"
+    text = re.sub(r"^(JSK|CA)-?0*(\d{1,3})$", lambda m: f"{m[1]}{int(m[2]):03d}", text)
+    return f"0X{text}" if re.fullmatch(r"8204[0-9A-F]{4}|8022[0-9A-F]{4}", text) else text
 
 
 def find_all(code: str) -> list[Fault]:
