@@ -111,7 +111,10 @@ def clean_value(text: str, *, limit: int = 500) -> str:
     """
     text = unicodedata.normalize("NFC", text)
     kept = "".join(" " if unicodedata.category(c) in _FORBIDDEN_CATEGORIES else c for c in text)
-    return unicodedata.normalize("NFC", " ".join(kept.split())[:limit]).strip().lstrip("-").strip()
+    clean = unicodedata.normalize("NFC", " ".join(kept.split())[:limit]).strip()
+    while clean.startswith("-----"):
+        clean = clean.lstrip("-").strip()
+    return clean
 
 
 def render_lines(title: str, lines: Iterable[tuple[str, str]]) -> bytes:

@@ -1,4 +1,4 @@
-"""The receipt of an upload: the bureau has these bytes, and says when to ask for their result (RCPT-*)."""
+"""The receipt of an upload: the bureau has these bytes, and says when to ask for their result (RES-30 to RES-32)."""
 
 from __future__ import annotations
 

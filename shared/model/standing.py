@@ -1,4 +1,4 @@
-"""What the bureau says of a taxpayer's month and of one report, as JSON on the wire (GW-10, GW-11)."""
+"""What the bureau says of a taxpayer's month and of one report, as JSON on the wire."""
 
 from __future__ import annotations
 

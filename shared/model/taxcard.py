@@ -1,4 +1,4 @@
-"""An issued card before it is moved into a station: the `.taxcard` file (CARD-1).
+"""An issued card before it is moved into a station: the `.taxcard` file.
 
 The file is the card: whoever holds it can sign as the taxpayer. It is read once, by `init`, and removed there.
 """
