@@ -74,19 +74,23 @@ class BatchFigures:
             month: `YYYY-MM` of its day.
             kind: 票种.
             status: Its status.
-            rates: Rate, amount and tax of its lines, in fen.
+            rates: Rate, amount and tax of its lines, in fen; none for a blank void.
             sign: 1 for an invoice that is there now, -1 for one that is no longer what it was.
         """
-        whole = self._cell(month, kind, WHOLE_KIND)
-        whole[_COUNT_AT[status]] += sign
-        if status == "blank-void":
-            return
-        at = _AMOUNT_AT[status]
+        self.count(kind, status, sign, month=month)
         for rate, amount, tax in rates:
-            part = self._cell(month, kind, rate)
-            for cell in (whole, part):
-                cell[at] += sign * amount
-                cell[at + 1] += sign * tax
+            self.sum(kind, status, rate, sign * amount, sign * tax, month=month)
+
+    def count(self, kind: str, status: InvoiceStatus, count: int, *, month: str = "") -> None:
+        """Count invoices without their sums."""
+        self._cell(month, kind, WHOLE_KIND)[_COUNT_AT[status]] += count
+
+    def sum(self, kind: str, status: InvoiceStatus, rate: str, amount: int, tax: int, *, month: str = "") -> None:
+        """Add fen to a rate and to its kind, without counting an invoice."""
+        at = _AMOUNT_AT[status]
+        for cell in (self._cell(month, kind, WHOLE_KIND), self._cell(month, kind, rate)):
+            cell[at] += amount
+            cell[at + 1] += tax
 
     def _cell(self, month: str, kind: str, rate: str) -> list[int]:
         return self._cells.setdefault((month, kind, rate), [0] * _WIDTH)
@@ -112,5 +116,6 @@ class BatchFigures:
 
 _STATUSES: Final[tuple[InvoiceStatus, ...]] = ("positive", "negative", "positive-void", "negative-void", "blank-void")
 _COUNT_AT: Final[Mapping[InvoiceStatus, int]] = {status: at for at, status in enumerate(_STATUSES)}
+# A blank void has no sums: should it ever have lines, this fails instead of counting them somewhere.
 _AMOUNT_AT: Final[Mapping[InvoiceStatus, int]] = {status: 5 + 2 * at for at, status in enumerate(_STATUSES[:4])}
 _WIDTH: Final = len(Figures().numbers)

@@ -1,0 +1,740 @@
+"""The ledger: every invoice of this machine, in one SQLite file.
+
+An import touches two files that know nothing of each other's transactions, the ledger's and the card's. So it goes in
+three steps, each durable before the next: the batch is written as *pending*; the card is told; the batch is
+*committed*. Readers see committed batches only. After a crash the card is asked whether it knows the batch, and its
+answer settles what the ledger does (`recover`).
+
+Nothing here holds more than one invoice or one page of them in memory.
+"""
+
+# Conditions are put together from this module's constants; values are always parameters.
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final, NamedTuple, cast
+
+from offline_station.core.figures import Figures
+from offline_station.ledger.entries import Entry, ImportContext
+from offline_station.ledger.figures import BatchFigures, IssuedBatch
+from offline_station.ledger.importing import read_invoices
+from offline_station.ledger.problems import FileReport, Findings, Place
+from shared.errors import ConfigurationError, ImportUnsettled, ListUnreadable, NotFound
+from shared.ids import ReportKind
+from shared.model.report import KIND_NAMES, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
+from shared.money import format_fen
+from shared.text import Text
+
+SCHEMA_VERSION: Final = 1
+_PAGE: Final = 500
+_PROGRESS_EVERY: Final = 500
+_SCHEMA: Final = """
+CREATE TABLE batches (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, batch_id TEXT NOT NULL, state TEXT NOT NULL, file TEXT NOT NULL,
+  format TEXT NOT NULL, CHECK (state IN ('pending', 'committed')));
+CREATE UNIQUE INDEX batches_known ON batches (batch_id);
+CREATE TABLE invoices (
+  id INTEGER PRIMARY KEY, batch INTEGER NOT NULL REFERENCES batches (id), kind TEXT NOT NULL, code TEXT NOT NULL,
+  number TEXT NOT NULL, day TEXT NOT NULL, status TEXT NOT NULL, buyer_name TEXT NOT NULL, buyer_id TEXT NOT NULL,
+  amount INTEGER NOT NULL, tax INTEGER NOT NULL, remark TEXT NOT NULL, original_code TEXT NOT NULL,
+  original_number TEXT NOT NULL, adhoc INTEGER REFERENCES copies (id));
+CREATE UNIQUE INDEX invoices_by_number ON invoices (number, code);
+CREATE UNIQUE INDEX invoices_by_day ON invoices (day, kind, code, number);
+CREATE INDEX invoices_by_adhoc ON invoices (adhoc) WHERE adhoc IS NOT NULL;
+CREATE INDEX invoices_by_batch ON invoices (batch);
+CREATE TABLE lines (
+  invoice INTEGER NOT NULL REFERENCES invoices (id), position INTEGER NOT NULL, name TEXT NOT NULL,
+  spec TEXT NOT NULL, unit TEXT NOT NULL, quantity TEXT, price TEXT, amount INTEGER NOT NULL, rate TEXT NOT NULL,
+  tax INTEGER NOT NULL, goods_code TEXT NOT NULL, nature TEXT NOT NULL,
+  PRIMARY KEY (invoice, position)) WITHOUT ROWID;
+CREATE TABLE voids (
+  batch INTEGER NOT NULL REFERENCES batches (id), invoice INTEGER NOT NULL REFERENCES invoices (id),
+  status TEXT NOT NULL, PRIMARY KEY (batch, invoice)) WITHOUT ROWID;
+CREATE TABLE copies (
+  id INTEGER PRIMARY KEY, copy_id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, first_day TEXT NOT NULL,
+  last_day TEXT NOT NULL, last_invoice INTEGER NOT NULL, invoices INTEGER NOT NULL, superseded_by TEXT,
+  CHECK (kind IN ('period', 'adhoc')));
+"""
+# Invoices of batches that the card was not told of yet, or may not have been, do not exist for readers.
+_COMMITTED: Final = "i.batch NOT IN (SELECT id FROM batches WHERE state = 'pending')"
+_PERIOD_COPY_OVER: Final = """EXISTS (SELECT 1 FROM copies p WHERE p.kind = 'period' AND p.superseded_by IS NULL
+  AND i.day BETWEEN p.first_day AND p.last_day AND i.id <= p.last_invoice)"""
+_INVOICE_COLUMNS: Final = (
+    "i.id, i.kind, i.code, i.number, i.day, i.status, i.buyer_name, i.buyer_id, i.amount, i.tax, i.remark, "
+    "i.original_code, i.original_number"
+)
+_VOIDED: Final[dict[str, InvoiceStatus]] = {"positive": "positive-void", "negative": "negative-void"}
+
+
+@dataclass(frozen=True)
+class InvoiceFilter:
+    """Which invoices to show; every condition left out lets all pass.
+
+    Attributes:
+        month: `YYYY-MM`.
+        first_day: First day, included.
+        last_day: Last day, included.
+        kind: 票种.
+        status: Status.
+        text: Part of the number, the buyer's name or the buyer's number.
+    """
+
+    month: str | None = None
+    first_day: date | None = None
+    last_day: date | None = None
+    kind: InvoiceKind | None = None
+    status: InvoiceStatus | None = None
+    text: str = ""
+
+    def sql(self) -> tuple[str, list[object]]:
+        """Return the condition on `i` and its parameters."""
+        parts, values = [_COMMITTED], list[object]()
+        if self.month is not None:
+            parts.append("i.day BETWEEN ? AND ?")
+            values += [f"{self.month}-01", f"{self.month}-31"]
+        for column, sign, value in (
+            ("day", ">=", self.first_day and self.first_day.isoformat()),
+            ("day", "<=", self.last_day and self.last_day.isoformat()),
+            ("kind", "=", self.kind),
+            ("status", "=", self.status),
+        ):
+            if value is not None:
+                parts.append(f"i.{column} {sign} ?")
+                values.append(value)
+        if self.text:
+            like = "%" + self.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+            parts.append(
+                "(i.number LIKE ? ESCAPE '\\' OR i.buyer_name LIKE ? ESCAPE '\\' OR i.buyer_id LIKE ? ESCAPE '\\')"
+            )
+            values += [like, like, like]
+        return " AND ".join(parts), values
+
+
+ALL_INVOICES: Final = InvoiceFilter()
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some invoices in the ledger's order (day, kind, code, number), and where the next page begins.
+
+    Attributes:
+        invoices: The invoices.
+        after: Hand this to the next call; None on the last page.
+    """
+
+    invoices: Sequence[Invoice]
+    after: str | None
+
+
+class Ledger:
+    """All invoices of one machine. One writer at a time; any number of readers, which see committed imports only."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the ledger, and make it if it is not there.
+
+        Raises:
+            ConfigurationError: The file is not a ledger, is damaged, or was written by a newer version.
+        """
+        self.path = path
+        try:
+            with self._connected() as db:
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                if version == 0:
+                    db.execute("PRAGMA journal_mode = WAL")
+                    db.execute("BEGIN IMMEDIATE")
+                    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+                        for statement in _SCHEMA.split(";")[:-1]:
+                            db.execute(statement)
+                        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                    db.execute("COMMIT")
+                elif version != SCHEMA_VERSION:
+                    raise ConfigurationError(
+                        reason=Text(
+                            f"发票库“{path.name}”是第 {version} 版，本程序只认识第 {SCHEMA_VERSION} 版",
+                            f"the ledger '{path.name}' has version {version}; this program knows {SCHEMA_VERSION}",
+                        )
+                    )
+        except sqlite3.DatabaseError as error:
+            raise ConfigurationError(
+                reason=Text(
+                    f"发票库“{path.name}”打不开（{error}），请用 restore 恢复备份",
+                    f"the ledger '{path.name}' cannot be opened ({error}); restore a backup",
+                )
+            ) from None
+
+    # --- import -----------------------------------------------------------------------------------------------------
+
+    def import_file(
+        self,
+        path: Path,
+        context: ImportContext,
+        *,
+        record: Callable[[IssuedBatch], None],
+        progress: Callable[[int], None] | None = None,
+    ) -> FileReport:
+        """Take over one invoice list, wholly or not at all.
+
+        Args:
+            path: The exported file. It is only read.
+            context: Who we are, and which days are open.
+            record: Tells the card. Called once at most, after the batch is durable as pending, and not at all if the
+                file brings nothing new. If it raises, the batch stays pending until `recover`.
+            progress: Told the number of invoices read so far, every few hundred.
+
+        Returns:
+            The report. With problems in it, nothing of the file was taken and the card was not told.
+
+        Raises:
+            ImportUnsettled: An earlier batch is still pending: call `recover` first. Nothing was read.
+        """
+        findings = Findings()
+        with self._connected() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                if db.execute("SELECT 1 FROM batches WHERE state = 'pending'").fetchone():
+                    raise ImportUnsettled
+                taking = _Taking(db, context, findings)
+                name, file_format = path.name, ""
+                try:
+                    source = read_invoices(path, context, findings)
+                    file_format = source.format
+                    for number, entry in enumerate(source.entries, start=1):
+                        taking.take(entry)
+                        if progress is not None and number % _PROGRESS_EVERY == 0:
+                            progress(number)
+                except ListUnreadable as error:
+                    findings.problem(Place(), cast("Text", error.context["reason"]))
+                report = taking.report(name, file_format)
+                if findings.problem_count or not report.batch_id:
+                    db.execute("ROLLBACK")
+                    return report
+                batch = taking.finish(name, file_format)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+            record(batch)
+            _settle(db, batch.batch_id, known=True)
+        return report
+
+    def recover(self, knows_batch: Callable[[str], bool]) -> int:
+        """Settle what a crash left between ledger and card; call it before anything else at every start.
+
+        Args:
+            knows_batch: The card's answer whether it counted a batch.
+
+        Returns:
+            How many batches were settled. Those that the card knows are committed, the others are gone.
+        """
+        with self._connected() as db:
+            pending = [row[0] for row in db.execute("SELECT batch_id FROM batches WHERE state = 'pending' ORDER BY id")]
+            for batch_id in pending:
+                _settle(db, batch_id, known=knows_batch(batch_id))
+        return len(pending)
+
+    # --- copies -----------------------------------------------------------------------------------------------------
+
+    def freeze(
+        self,
+        copy_id: str,
+        *,
+        kind: ReportKind,
+        period_start: date,
+        period_end: date,
+        supersedes: str | None = None,
+    ) -> int:
+        """Mark what a copy covers; what is imported later belongs to a later copy.
+
+        Args:
+            copy_id: The copy's identity; a repeated call with it changes nothing.
+            kind: `period` covers every invoice dated in the period, `adhoc` every one that no copy covers yet.
+            period_start: First day of the period.
+            period_end: Last day of the period.
+            supersedes: An uncleared copy that this one replaces; what it alone covered is free again first.
+
+        Returns:
+            How many invoices the copy covers.
+        """
+        with self._connected() as db, _transaction(db):
+            known = db.execute("SELECT invoices FROM copies WHERE copy_id = ?", (copy_id,)).fetchone()
+            if known:
+                return int(known[0])
+            if supersedes is not None:
+                row = db.execute("SELECT id FROM copies WHERE copy_id = ?", (supersedes,)).fetchone()
+                if row:
+                    db.execute("UPDATE copies SET superseded_by = ? WHERE id = ?", (copy_id, row[0]))
+                    db.execute("UPDATE invoices SET adhoc = NULL WHERE adhoc = ?", row)
+            last = db.execute("SELECT coalesce(max(id), 0) FROM invoices i WHERE " + _COMMITTED).fetchone()[0]
+            copy = db.execute(
+                "INSERT INTO copies (copy_id, kind, first_day, last_day, last_invoice, invoices) VALUES (?,?,?,?,?,0)",
+                (copy_id, kind, period_start.isoformat(), period_end.isoformat(), last),
+            ).lastrowid
+            if kind == "adhoc":
+                db.execute(
+                    f"UPDATE invoices AS i SET adhoc = ? WHERE adhoc IS NULL AND {_COMMITTED} AND NOT {_PERIOD_COPY_OVER}",
+                    (copy,),
+                )
+            covered, values = _covered(db, copy_id)
+            count = int(db.execute(f"SELECT count(*) FROM invoices i WHERE {covered}", values).fetchone()[0])
+            db.execute("UPDATE copies SET invoices = ? WHERE id = ?", (count, copy))
+            return count
+
+    def copy_count(self, copy_id: str) -> int:
+        """Return how many invoices a copy covers.
+
+        Raises:
+            NotFound: `freeze` was not called with this identity.
+        """
+        with self._connected() as db:
+            row = db.execute("SELECT invoices FROM copies WHERE copy_id = ?", (copy_id,)).fetchone()
+        if row is None:
+            raise NotFound(what=copy_id)
+        return int(row[0])
+
+    def copy_rows(self, copy_id: str) -> Iterator[Invoice]:
+        """Go through the invoices of a copy by day, kind, code and number: the same order every time.
+
+        Raises:
+            NotFound: `freeze` was not called with this identity.
+        """
+        with self._connected() as db:
+            covered, values = _covered(db, copy_id)
+            yield from _invoices(db, covered, values)
+
+    def detail_totals(self, copy_id: str) -> dict[tuple[str, str], Figures]:
+        """Return a copy's figures by (kind, rate), added up from the very rows that `copy_rows` yields.
+
+        Not from any sum kept elsewhere: comparing them with the card's counters proves that detail = summary.
+
+        Raises:
+            NotFound: `freeze` was not called with this identity.
+        """
+        with self._connected() as db:
+            covered, values = _covered(db, copy_id)
+            return _totals(db, covered, values)
+
+    # --- questions --------------------------------------------------------------------------------------------------
+
+    def invoices(self, wanted: InvoiceFilter = ALL_INVOICES, *, limit: int = 50, after: str | None = None) -> Page:
+        """Return one page of invoices, by day, kind, code and number.
+
+        Args:
+            wanted: Which ones.
+            limit: Most invoices on the page.
+            after: `Page.after` of the page before.
+        """
+        condition, values = wanted.sql()
+        if after is not None:
+            condition += " AND (i.day, i.kind, i.code, i.number) > (?, ?, ?, ?)"
+            parts = after.split("/")
+            values += parts if len(parts) == 4 else ["9999", "", "", ""]
+        with self._connected() as db:
+            found = list(_invoices(db, condition, values, limit=max(1, limit) + 1))
+        page = found[: max(1, limit)]
+        more = len(found) > len(page)
+        last = page[-1] if page else None
+        return Page(page, f"{last.day}/{last.kind}/{last.code}/{last.number}" if more and last else None)
+
+    def each_invoice(self, wanted: InvoiceFilter = ALL_INVOICES) -> Iterator[Invoice]:
+        """Go through all invoices that pass, by day, kind, code and number, in bounded memory."""
+        condition, values = wanted.sql()
+        with self._connected() as db:
+            yield from _invoices(db, condition, values)
+
+    def count(self, wanted: InvoiceFilter = ALL_INVOICES) -> int:
+        """Return how many invoices pass."""
+        condition, values = wanted.sql()
+        with self._connected() as db:
+            return int(db.execute(f"SELECT count(*) FROM invoices i WHERE {condition}", values).fetchone()[0])
+
+    def summary(self, month: str | None = None) -> dict[tuple[str, str], Figures]:
+        """Return the figures of a month (`YYYY-MM`), or of all months, by (kind, rate), added up from the rows."""
+        condition, values = InvoiceFilter(month=month).sql()
+        with self._connected() as db:
+            return _totals(db, condition, values)
+
+    def months(self) -> list[str]:
+        """Return the months that have invoices, oldest first."""
+        with self._connected() as db:
+            return [
+                row[0]
+                for row in db.execute(
+                    f"SELECT DISTINCT substr(i.day, 1, 7) FROM invoices i WHERE {_COMMITTED} ORDER BY 1"
+                )
+            ]
+
+    # --- connections ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=30)) as db:
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA foreign_keys = OFF")  # rows of a batch come and go together; checked by the tests
+            db.execute("PRAGMA cache_size = -16384")
+            db.execute("PRAGMA temp_store = FILE")
+            yield db
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+class _Taking:
+    """Takes the invoices of one file into an open transaction, one by one."""
+
+    def __init__(self, db: sqlite3.Connection, context: ImportContext, findings: Findings) -> None:
+        self._db = db
+        self._context = context
+        self._findings = findings
+        self._batch = db.execute(
+            "INSERT INTO batches (batch_id, state, file, format) VALUES ('', 'pending', '', '')"
+        ).lastrowid
+        self._figures = BatchFigures()
+        self._content = hashlib.sha256()
+        self._invoices = self._lines = self._voided = self._amount = self._tax = self._skipped = 0
+        self._changed = False
+
+    def take(self, entry: Entry) -> None:
+        """Take one invoice, or recognise it, or note why neither is possible."""
+        invoice = entry.invoice
+        known = next(iter(self._all("i.number = ? AND i.code = ?", invoice.number, invoice.code)), None)
+        if known is None and len(invoice.number) == 8:
+            # Some lists have no 发票代码: there the number alone, with the same content, is the same invoice.
+            candidates = self._all("i.number = ? AND (i.code = '' OR ? = '')", invoice.number, invoice.code)
+            known = next((row for row in candidates if _difference(row, entry) is None), None)
+        if known is None:
+            self._insert(entry)
+        else:
+            self._meet(known, entry)
+
+    def _all(self, condition: str, *values: str) -> list[_Known]:
+        return [_Known(*row) for row in self._db.execute(_KNOWN + condition, values)]
+
+    def _insert(self, entry: Entry) -> None:
+        invoice, open_from = entry.invoice, self._context.open_from
+        if open_from is not None and invoice.day < open_from.isoformat():
+            self._findings.problem(
+                entry.place,
+                Text(
+                    f"发票 {invoice.key} 的开票日期 {invoice.day} 在已抄税的所属期内（{open_from} 起可导入），不能补录",
+                    f"invoice {invoice.key} of {invoice.day} belongs to a period already copied (open from {open_from})",
+                ),
+            )
+            return
+        identity = self._db.execute(
+            "INSERT INTO invoices (batch, kind, code, number, day, status, buyer_name, buyer_id, amount, tax, remark, "
+            "original_code, original_number) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                self._batch,
+                invoice.kind,
+                invoice.code,
+                invoice.number,
+                invoice.day,
+                invoice.status,
+                invoice.buyer_name,
+                invoice.buyer_id,
+                entry.amount,
+                entry.tax,
+                invoice.remark,
+                invoice.original_code,
+                invoice.original_number,
+            ),
+        ).lastrowid
+        self._db.executemany(
+            "INSERT INTO lines VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+            [
+                (
+                    identity,
+                    position,
+                    line.name,
+                    line.spec,
+                    line.unit,
+                    line.quantity,
+                    line.price,
+                    amount,
+                    rate,
+                    tax,
+                    line.goods_code,
+                    line.nature,
+                )
+                for position, (line, (rate, amount, tax)) in enumerate(
+                    zip(invoice.lines, entry.line_sums, strict=True), start=1
+                )
+            ],
+        )
+        self._figures.add(invoice.day[:7], invoice.kind, invoice.status, entry.line_sums)
+        self._note(f"{invoice.key} {invoice.kind} {invoice.day} {invoice.status} {entry.line_sums}")
+        self._invoices += 1
+        self._lines += len(invoice.lines)
+        if _is_void(invoice.status):
+            self._voided += 1
+        else:
+            self._amount += entry.amount
+            self._tax += entry.tax
+
+    def _meet(self, known: _Known, entry: Entry) -> None:
+        invoice = entry.invoice
+        if not _is_void(known.status):
+            changed = self._db.execute(
+                "SELECT status FROM voids WHERE batch = ? AND invoice = ?", (self._batch, known.identity)
+            ).fetchone()
+            known = known._replace(status=changed[0]) if changed else known
+        # A void one is often listed without what it said; the ledger remembers.
+        difference = None if invoice.status == "blank-void" else _difference(known, entry)
+        if difference is not None:
+            again = Text("本文件前面的行", "an earlier row of this file") if known.batch == self._batch else None
+            where = again or Text("已导入的发票", "what was imported before")
+            hint = Text("", "")
+            if not invoice.code and len(invoice.number) == 8:
+                hint = Text(
+                    "；清单没有发票代码，号码相同的发票无法区分", "; without a code, equal numbers cannot be told apart"
+                )
+            self._findings.problem(
+                entry.place,
+                Text(
+                    f"发票 {invoice.key} 与{where.zh}不一致（{difference.zh}）{hint.zh}",
+                    f"invoice {invoice.key} differs from {where.en} ({difference.en}){hint.en}",
+                ),
+            )
+        elif _is_void(invoice.status) and not _is_void(known.status):
+            self._void(known, entry)
+        else:
+            if _is_void(known.status) and not _is_void(invoice.status):
+                self._findings.warning(
+                    entry.place,
+                    Text(
+                        f"发票 {invoice.key} 已登记为作废，清单中为正常（可能是较早导出的清单），保持作废",
+                        f"invoice {invoice.key} is void in the ledger; this list (an older one?) says it is not: it stays void",
+                    ),
+                )
+            self._skipped += 1
+
+    def _void(self, known: _Known, entry: Entry) -> None:
+        status = _VOIDED[known.status]
+        sums = self._db.execute(
+            "SELECT rate, amount, tax FROM lines WHERE invoice = ? ORDER BY position", (known.identity,)
+        ).fetchall()
+        if known.batch == self._batch:
+            self._db.execute("UPDATE invoices SET status = ? WHERE id = ?", (status, known.identity))
+            self._amount -= known.amount
+            self._tax -= known.tax
+        else:
+            open_from = self._context.open_from
+            closed = open_from is not None and known.day < open_from.isoformat()
+            if closed or self._copied(known.identity):
+                self._findings.problem(
+                    entry.place,
+                    Text(
+                        f"发票 {entry.invoice.key}（{known.day}）已抄税，不能再作废；应开具红字发票",
+                        f"invoice {entry.invoice.key} of {known.day} was copied already and cannot be voided; issue a red one",
+                    ),
+                )
+                return
+            self._db.execute("INSERT INTO voids VALUES (?,?,?)", (self._batch, known.identity, status))
+        self._figures.add(known.day[:7], known.kind, known.status, sums, sign=-1)
+        self._figures.add(known.day[:7], known.kind, status, sums)
+        self._note(f"{entry.invoice.key} {status}")
+        self._voided += 1
+
+    def _copied(self, identity: int) -> bool:
+        return (
+            self._db.execute(
+                f"SELECT 1 FROM invoices i WHERE i.id = ? AND (i.adhoc IS NOT NULL OR {_PERIOD_COPY_OVER})", (identity,)
+            ).fetchone()
+            is not None
+        )
+
+    def _note(self, change: str) -> None:
+        self._changed = True
+        self._content.update(change.encode() + b"\n")
+
+    @property
+    def _batch_id(self) -> str:
+        # Made of what is issued, so that the card counts it once even if the ledger is restored and reads it again.
+        return self._content.hexdigest()[:32] if self._changed else ""
+
+    def report(self, name: str, file_format: str) -> FileReport:
+        """Return what became of the file so far."""
+        findings = self._findings
+        refused = findings.problem_count > 0
+        return FileReport(
+            file=name,
+            format=file_format,
+            invoices=0 if refused else self._invoices,
+            lines=0 if refused else self._lines,
+            voided=0 if refused else self._voided,
+            amount=0 if refused else self._amount,
+            tax=0 if refused else self._tax,
+            skipped=0 if refused else self._skipped,
+            problems=tuple(findings.problems),
+            problem_count=findings.problem_count,
+            warnings=tuple(findings.warnings),
+            warning_count=findings.warning_count,
+            batch_id="" if refused else self._batch_id,
+        )
+
+    def finish(self, name: str, file_format: str) -> IssuedBatch:
+        """Name the batch and return what the card is to be told."""
+        self._db.execute(
+            "UPDATE batches SET batch_id = ?, file = ?, format = ? WHERE id = ?",
+            (self._batch_id, name, file_format, self._batch),
+        )
+        return self._figures.batch(self._batch_id)
+
+
+class _Known(NamedTuple):
+    identity: int
+    batch: int
+    kind: str
+    day: str
+    status: InvoiceStatus
+    amount: int
+    tax: int
+    buyer_id: str
+    buyer_name: str
+
+
+_KNOWN: Final = (
+    "SELECT i.id, i.batch, i.kind, i.day, i.status, i.amount, i.tax, i.buyer_id, i.buyer_name FROM invoices i WHERE "
+)
+
+
+def _is_void(status: str) -> bool:
+    return status.endswith("void")
+
+
+def _difference(known: _Known, entry: Entry) -> Text | None:
+    """Return in which way two rows of one number speak of different invoices, or None.
+
+    Lists differ in what they contain: a remark, a buyer or a line description that one of them lacks is no difference.
+    """
+    invoice = entry.invoice
+    if known.amount != entry.amount or known.tax != entry.tax:
+        was, now = (
+            f"{format_fen(known.amount)} + {format_fen(known.tax)}",
+            f"{format_fen(entry.amount)} + {format_fen(entry.tax)}",
+        )
+        return Text(f"金额与税额 {was} / {now}", f"amount and tax {was} / {now}")
+    if known.day != invoice.day:
+        return Text(f"开票日期 {known.day} / {invoice.day}", f"day {known.day} / {invoice.day}")
+    if known.kind != invoice.kind:
+        was_kind, now_kind = KIND_NAMES[cast("InvoiceKind", known.kind)], KIND_NAMES[invoice.kind]
+        return Text(f"票种 {was_kind.zh} / {now_kind.zh}", f"kind {was_kind.en} / {now_kind.en}")
+    for zh, en, was, now in (
+        ("购方税号", "buyer number", known.buyer_id, invoice.buyer_id),
+        ("购方名称", "buyer", known.buyer_name, invoice.buyer_name),
+    ):
+        if was and now and "".join(was.split()) != "".join(now.split()):
+            return Text(f"{zh} {was} / {now}", f"{en} {was} / {now}")
+    return None
+
+
+def _settle(db: sqlite3.Connection, batch_id: str, *, known: bool) -> None:
+    with _transaction(db):
+        row = db.execute("SELECT id FROM batches WHERE batch_id = ? AND state = 'pending'", (batch_id,)).fetchone()
+        if row is None:
+            return
+        if known:
+            db.execute(
+                "UPDATE invoices SET status = (SELECT v.status FROM voids v WHERE v.batch = ? AND v.invoice = "
+                "invoices.id) WHERE id IN (SELECT invoice FROM voids WHERE batch = ?)",
+                (row[0], row[0]),
+            )
+            db.execute("UPDATE batches SET state = 'committed' WHERE id = ?", row)
+        else:
+            db.execute("DELETE FROM lines WHERE invoice IN (SELECT id FROM invoices WHERE batch = ?)", row)
+            db.execute("DELETE FROM invoices WHERE batch = ?", row)
+            db.execute("DELETE FROM voids WHERE batch = ?", row)
+            db.execute("DELETE FROM batches WHERE id = ?", row)
+
+
+def _covered(db: sqlite3.Connection, copy_id: str) -> tuple[str, list[object]]:
+    row = db.execute("SELECT id, kind, first_day, last_day, last_invoice FROM copies WHERE copy_id = ?", (copy_id,))
+    found = row.fetchone()
+    if found is None:
+        raise NotFound(what=copy_id)
+    identity, kind, first, last, last_invoice = found
+    if kind == "adhoc":
+        return f"i.adhoc = ? AND {_COMMITTED}", [identity]
+    return f"i.day BETWEEN ? AND ? AND i.id <= ? AND {_COMMITTED}", [first, last, last_invoice]
+
+
+def _invoices(
+    db: sqlite3.Connection, condition: str, values: Sequence[object], *, limit: int | None = None
+) -> Iterator[Invoice]:
+    sql = f"SELECT {_INVOICE_COLUMNS} FROM invoices i WHERE {condition} ORDER BY i.day, i.kind, i.code, i.number"
+    rows = db.execute(sql + (f" LIMIT {limit:d}" if limit is not None else ""), values)
+    while page := rows.fetchmany(_PAGE):
+        for row in page:
+            yield _invoice(db, row)
+
+
+def _invoice(db: sqlite3.Connection, row: Sequence[object]) -> Invoice:
+    identity, kind, code, number, day, status, buyer_name, buyer_id, amount, tax, remark, o_code, o_number = row
+    lines = tuple(
+        InvoiceLine.model_construct(
+            name=name,
+            spec=spec,
+            unit=unit,
+            quantity=quantity,
+            price=price,
+            amount=format_fen(line_amount),
+            rate=rate,
+            tax=format_fen(line_tax),
+            goods_code=goods_code,
+            nature=nature,
+        )
+        for name, spec, unit, quantity, price, line_amount, rate, line_tax, goods_code, nature in db.execute(
+            "SELECT name, spec, unit, quantity, price, amount, rate, tax, goods_code, nature FROM lines "
+            "WHERE invoice = ? ORDER BY position",
+            (identity,),
+        )
+    )
+    return Invoice.model_validate(
+        {
+            "kind": kind,
+            "code": code,
+            "number": number,
+            "day": day,
+            "status": status,
+            "buyer_name": buyer_name,
+            "buyer_id": buyer_id,
+            "amount": format_fen(cast("int", amount)),
+            "tax": format_fen(cast("int", tax)),
+            "remark": remark,
+            "original_code": o_code,
+            "original_number": o_number,
+            "lines": lines,
+        }
+    )
+
+
+def _totals(db: sqlite3.Connection, condition: str, values: Sequence[object]) -> dict[tuple[str, str], Figures]:
+    found = BatchFigures()
+    for kind, status, count in db.execute(
+        f"SELECT i.kind, i.status, count(*) FROM invoices i WHERE {condition} GROUP BY 1, 2", values
+    ):
+        found.count(kind, status, count)
+    for kind, status, rate, amount, tax in db.execute(
+        "SELECT i.kind, i.status, l.rate, sum(l.amount), sum(l.tax) FROM invoices i JOIN lines l ON l.invoice = i.id "
+        f"WHERE {condition} GROUP BY 1, 2, 3",
+        values,
+    ):
+        found.sum(kind, status, rate, amount, tax)
+    return found.totals()
