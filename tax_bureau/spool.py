@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -97,12 +96,12 @@ class Spool:
         """Return where the report of that digest lies."""
         return self._reports / f"{digest}.dat"
 
-    def sweep(self) -> int:
-        """Remove uploads that a crash left behind a day ago or more; return how many."""
+    def sweep(self, now: float) -> int:
+        """Remove uploads that a crash left behind a day before `now` (POSIX seconds) or earlier; return how many."""
         removed = 0
         for path in self._incoming.glob("*.part"):
             try:
-                if path.stat().st_mtime < time.time() - _STALE_SECONDS:
+                if path.stat().st_mtime < now - _STALE_SECONDS:
                     path.unlink()
                     removed += 1
             except FileNotFoundError:

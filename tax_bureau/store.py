@@ -31,7 +31,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    UniqueConstraint,
     create_engine,
     delete,
     event,
@@ -46,6 +45,7 @@ from shared.clock import format_time
 from shared.errors import StoreDamaged
 from shared.model.report import PublicHeader, parse_public_header, render_row
 from shared.states import BUREAU, BureauEvent, BureauState, advance
+from tax_bureau.authority import Authority
 from tax_bureau.judge.facts import CardOnFile, Declaration, Examination, Figures
 
 SCHEMA_VERSION: Final = 1
@@ -121,7 +121,7 @@ _reports = Table(
     Column("code", String, nullable=False),
     Column("field_code", String, nullable=False),
     Column("message", String, nullable=False),
-    UniqueConstraint("card_no", "sequence"),
+    Index("reports_of_card", "card_no", "sequence"),
     Index("reports_of_period", "taxpayer_id", "period"),
     Index("reports_due", "state", "due_at"),
 )
@@ -133,6 +133,7 @@ _results = Table(
     Column("digest", String, nullable=False, index=True),
     Column("outcome", String, nullable=False),
     Column("code", String, nullable=False),
+    Column("field_code", String, nullable=False),
     Column("message", String, nullable=False),
     Column("decided_at", String, nullable=False),
     Column("by_hand", Boolean, nullable=False),
@@ -278,6 +279,7 @@ class StoredResult:
         digest: The report it is about.
         outcome: `success` or `failure`.
         code: 错误号.
+        field_code: The return value that belongs to the code.
         message: 说明.
         decided_at: When.
         by_hand: A person decided.
@@ -290,6 +292,7 @@ class StoredResult:
     digest: str
     outcome: Literal["success", "failure"]
     code: str
+    field_code: str
     message: str
     decided_at: str
     by_hand: bool
@@ -430,15 +433,15 @@ class Transaction:
         """Take a card out of use."""
         self._c.execute(update(_cards).where(_cards.c.card_no == card_no).values(withdrawn_at=format_time(at)))
 
-    def set_authority(self, card_no: str, *, lock_date: date, next_period_start: date, upload_deadline: date) -> None:
+    def set_authority(self, card_no: str, days: Authority) -> None:
         """Keep what a success gave to the card."""
         self._c.execute(
             update(_cards)
             .where(_cards.c.card_no == card_no)
             .values(
-                lock_date=lock_date.isoformat(),
-                next_period_start=next_period_start.isoformat(),
-                upload_deadline=upload_deadline.isoformat(),
+                lock_date=days.lock_date.isoformat(),
+                next_period_start=days.next_period_start.isoformat(),
+                upload_deadline=days.upload_deadline.isoformat(),
             )
         )
 
@@ -460,11 +463,10 @@ class Transaction:
         row = self._c.execute(select(_reports).where(_reports.c.digest == digest)).mappings().one_or_none()
         return _report(row) if row is not None else None
 
-    def report_with(self, card_no: str, sequence: int) -> Report | None:
-        """Return the report of that number of that card."""
+    def reports_with(self, card_no: str, sequence: int) -> tuple[Report, ...]:
+        """Return the reports of that copy of that card: one, unless the copy was sealed anew."""
         query = select(_reports).where(_reports.c.card_no == card_no, _reports.c.sequence == sequence)
-        row = self._c.execute(query).mappings().one_or_none()
-        return _report(row) if row is not None else None
+        return tuple(_report(row) for row in self._c.execute(query).mappings())
 
     def reports(
         self,
@@ -570,7 +572,7 @@ class Transaction:
             )
         )
 
-    def add_result(self, result: StoredResult, *, field_code: str = "") -> None:
+    def add_result(self, result: StoredResult) -> None:
         """Keep a signed result; it becomes its report's newest."""
         self._c.execute(
             insert(_results).values(
@@ -579,6 +581,7 @@ class Transaction:
                 digest=result.digest,
                 outcome=result.outcome,
                 code=result.code,
+                field_code=result.field_code,
                 message=result.message,
                 decided_at=result.decided_at,
                 by_hand=result.by_hand,
@@ -589,7 +592,7 @@ class Transaction:
         self._c.execute(
             update(_reports)
             .where(_reports.c.digest == result.digest)
-            .values(result_no=result.result_no, code=result.code, field_code=field_code, message=result.message)
+            .values(result_no=result.result_no, code=result.code, field_code=result.field_code, message=result.message)
         )
 
     def results(self, digest: str) -> tuple[StoredResult, ...]:
@@ -677,6 +680,8 @@ class Store:
             StoreDamaged: It was made by a program with another schema.
         """
         self.path = path
+        # Made here, so that it and the files that SQLite puts beside it are readable by their owner only.
+        path.touch(mode=0o600)
         self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS})
         _configure(self._engine)
         with self.write() as tx:
@@ -777,6 +782,7 @@ def _result(row: RowMapping) -> StoredResult:
         digest=row["digest"],
         outcome="success" if row["outcome"] == "success" else "failure",
         code=row["code"],
+        field_code=row["field_code"],
         message=row["message"],
         decided_at=row["decided_at"],
         by_hand=row["by_hand"],

@@ -15,6 +15,7 @@ from shared.model.report import (
     COUNT_FIELDS,
     KIND_NAMES,
     SUM_FIELDS,
+    ContentRow,
     Invoice,
     InvoiceStatus,
     KindSummary,
@@ -100,7 +101,7 @@ def read_content(header: PublicHeader, rows: Iterable[tuple[int, bytes]]) -> Rea
     trailer: Trailer | None = None
     number = 1
     for number, line in rows:
-        row = parse_row(line, number)
+        row = _row(line, number)
         if trailer is not None:
             raise ReportContentInvalid(line=number, reason=Text("结尾行之后还有内容", "a row after the trailer"))
         if isinstance(row, KindSummary | RateSummary):
@@ -112,12 +113,16 @@ def read_content(header: PublicHeader, rows: Iterable[tuple[int, bytes]]) -> Rea
             lines += len(row.lines)
             _, amount_field, _ = _FIELDS_OF_STATUS[row.status]
             _add_invoice(row, by_kind[row.kind])
+            if not amount_field and (row.lines or parse_fen(row.amount) or parse_fen(row.tax)):
+                raise ReportContentInvalid(
+                    line=number, reason=Text("空白废票不应有金额", "a blank voided invoice with amounts or lines")
+                )
             if row.lines:
                 _add_lines(row, by_rate)
                 if len(by_rate) > MAX_RATES:
                     raise _too_many_rates(number)
             elif amount_field:
-                unlined.add(row.kind)
+                unlined.add(row.kind)  # its list had sums only
             if row.status in ("positive", "negative"):
                 amount += parse_fen(row.amount)
                 tax += parse_fen(row.tax)
@@ -146,6 +151,18 @@ def read_content(header: PublicHeader, rows: Iterable[tuple[int, bytes]]) -> Rea
         for kind, row in summaries.items()
     }
     return Reading(collected, tuple(found))
+
+
+def _row(line: bytes, number: int) -> ContentRow:
+    row = parse_row(line, number)
+    amounts: list[str] = []
+    if isinstance(row, Invoice | Trailer):
+        amounts += (row.amount, row.tax)
+    if isinstance(row, Invoice):
+        amounts += (amount for each in row.lines for amount in (each.amount, each.tax))
+    if "-0.00" in amounts:
+        raise ReportContentInvalid(line=number, reason=Text("金额写法无效", "an amount in an invalid spelling"))
+    return row
 
 
 def _take_summary(
@@ -218,7 +235,7 @@ def _compare_rates(
         return
     where = f"{KIND_NAMES[kind].zh}({kind})"
     of_kind = {rate: row for (k, rate), row in rates.items() if k == kind}
-    for field in SUM_FIELDS if of_kind else ():
+    for field in SUM_FIELDS:
         total = sum(parse_fen(getattr(row, field)) for row in of_kind.values())
         _compare(found, where, f"各税率{_FIELD_NAMES[field]}合计", parse_fen(getattr(summary, field)), total)
     if unlined:

@@ -1,0 +1,278 @@
+"""The gateway's HTTP interface (GW-*): thin. It reads requests, asks the desk, and says what came of it.
+
+What the interface is, is said once, in `openapi`; a test walks all of it against this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from shared.envelope.seal import MAX_FILE_BYTES
+from shared.errors import NameInvalid
+from shared.ids import parse_report_digest, parse_taxpayer_id
+from shared.model.fields import MAX_TEXT_BYTES
+from shared.text import Text, both
+from tax_bureau.caller import Doorkeeper, Request
+from tax_bureau.home import Bureau
+from tax_bureau.openapi import document
+from tax_bureau.refusal import Kind, Refusal
+from tax_bureau.spool import Arrival, TooLarge
+
+STATUS: Final[dict[Kind, int]] = {
+    Kind.BAD_REQUEST: 400,
+    Kind.PARTIAL_UPLOAD: 400,
+    Kind.BODY_DIGEST: 400,
+    Kind.UNSIGNED: 401,
+    Kind.CLOCK_SKEW: 401,
+    Kind.NONCE_REPLAYED: 401,
+    Kind.KEY_NOT_ON_FILE: 403,
+    Kind.NOT_ENROLLED: 403,
+    Kind.NOT_YOURS: 403,
+    Kind.UNKNOWN_REPORT: 404,
+    Kind.SEQUENCE_TAKEN: 409,
+    Kind.NOT_SUCCEEDED: 409,
+    Kind.TOO_LARGE: 413,
+    Kind.DIGEST_MISMATCH: 422,
+    Kind.REPORT_INVALID: 422,
+    Kind.ACK_INVALID: 422,
+    Kind.BUSY: 429,
+}
+"""429 for `not now`: a 5xx may come from anything in between and says nothing about what the bureau has."""
+_BUSY_SECONDS: Final = 30
+_TEXT: Final = "text/plain; charset=utf-8"
+_PERIOD: Final = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])", re.ASCII)
+_NO_STORE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def make_app(bureau: Bureau) -> Starlette:
+    """Return the interface of an open bureau."""
+    gateway = _Gateway(bureau)
+    routes = [
+        Route("/v1/reports/{digest}", gateway.put_report, methods=["PUT"]),
+        Route("/v1/reports/{digest}", gateway.get_report, methods=["GET"]),
+        Route("/v1/reports/{digest}/result", gateway.get_result, methods=["GET"]),
+        Route("/v1/reports/{digest}/ack", gateway.put_ack, methods=["PUT"]),
+        Route("/v1/taxpayers/{taxpayer_id}/standing", gateway.get_standing, methods=["GET"]),
+        Route("/v1/trust", gateway.get_trust, methods=["GET"]),
+        Route("/healthz", gateway.get_health, methods=["GET"]),
+        Route("/readyz", gateway.get_ready, methods=["GET"]),
+        Route("/metrics", gateway.get_metrics, methods=["GET"]),
+        Route("/openapi.json", gateway.get_openapi, methods=["GET"]),
+    ]
+    return Starlette(routes=routes, exception_handlers={Refusal: _refused, HTTPException: _http_error})
+
+
+class _Gateway:
+    """The handlers."""
+
+    def __init__(self, bureau: Bureau) -> None:
+        self._bureau = bureau
+        self._desk = bureau.desk
+        self._door = Doorkeeper(bureau.store, bureau.clock)
+
+    async def put_report(self, http: HttpRequest) -> Response:
+        """Take a `.dat`."""
+        request = _received(http)
+        promised = request.body_sha256()
+        if request.header("content-range"):
+            raise Refusal(
+                Kind.PARTIAL_UPLOAD,
+                Text(
+                    "本税局暂不接受分段上传，请整个文件一次上传",
+                    "this bureau takes no uploads in parts: send the whole file at once",
+                ),
+            )
+        _check_length(request, MAX_FILE_BYTES)
+        key = await run_in_threadpool(self._door.admit, request)
+        digest = _digest(http)
+        await run_in_threadpool(self._desk.check_upload, key, digest)
+        upload = self._bureau.spool.begin(MAX_FILE_BYTES)
+        try:
+            async for chunk in http.stream():
+                upload.write(chunk)
+            arrival: Arrival = await run_in_threadpool(upload.finish)
+            _check_promise(promised, arrival.sha256)
+            taken = await run_in_threadpool(self._desk.take, key, digest, arrival)
+        except TooLarge:
+            raise _too_large(MAX_FILE_BYTES) from None
+        except ClientDisconnect:
+            raise Refusal(Kind.BAD_REQUEST, Text("上传中断", "the upload ended early")) from None
+        except OSError as error:
+            raise Refusal(Kind.BUSY, Text("税局暂时不能存放文件", "the bureau cannot store files now")) from error
+        finally:
+            upload.abandon()
+        return _text(taken.receipt, 201 if taken.new else 200)
+
+    async def get_report(self, http: HttpRequest) -> Response:
+        """Say where a report stands."""
+        key = await run_in_threadpool(self._door.admit, _received(http))
+        status = await run_in_threadpool(self._desk.status, key, _digest(http))
+        return JSONResponse(status.model_dump(mode="json"), headers=_NO_STORE)
+
+    async def get_result(self, http: HttpRequest) -> Response:
+        """Give the newest result, or `Y`."""
+        key = await run_in_threadpool(self._door.admit, _received(http))
+        answer = await run_in_threadpool(self._desk.answer, key, _digest(http))
+        if answer.text is None:
+            return _text(b"Y", 202, {"Retry-After": str(answer.retry_after)})
+        return _text(answer.text, 200)
+
+    async def put_ack(self, http: HttpRequest) -> Response:
+        """Take an `.ack`."""
+        request = _received(http)
+        promised = request.body_sha256()
+        _check_length(request, MAX_TEXT_BYTES)
+        key = await run_in_threadpool(self._door.admit, request)
+        digest = _digest(http)
+        body = await _small_body(http, MAX_TEXT_BYTES, promised)
+        await run_in_threadpool(self._desk.acknowledge, key, digest, body)
+        status = await run_in_threadpool(self._desk.status, key, digest)
+        return JSONResponse(status.model_dump(mode="json"), headers=_NO_STORE)
+
+    async def get_standing(self, http: HttpRequest) -> Response:
+        """Say what is known of a taxpayer's month."""
+        key = await run_in_threadpool(self._door.admit, _received(http))
+        period = http.query_params.get("period", "")
+        if _PERIOD.fullmatch(period) is None:
+            raise Refusal(Kind.BAD_REQUEST, Text("period 应为 YYYY-MM", "period must be YYYY-MM"))
+        try:
+            taxpayer_id = parse_taxpayer_id(http.path_params["taxpayer_id"])
+        except NameInvalid as error:
+            raise Refusal(Kind.BAD_REQUEST, error.text) from None
+        standing = await run_in_threadpool(self._desk.standing, key, taxpayer_id, period)
+        return JSONResponse(standing.model_dump(mode="json"), headers=_NO_STORE)
+
+    async def get_trust(self, _http: HttpRequest) -> Response:
+        """Give the trust file; it proves itself, so anyone may ask for it."""
+        data = await run_in_threadpool(self._trust_file)
+        return _text(data, 200)
+
+    def _trust_file(self) -> bytes:
+        with self._bureau.store.read() as tx:
+            data = tx.trust_file()
+        assert data is not None, "an initialised bureau has one"
+        return data
+
+    async def get_health(self, _http: HttpRequest) -> Response:
+        """Say that the program runs."""
+        return JSONResponse({"status": "ok"}, headers=_NO_STORE)
+
+    async def get_ready(self, _http: HttpRequest) -> Response:
+        """Say that the store answers."""
+        await run_in_threadpool(self._trust_file)
+        return JSONResponse({"status": "ready"}, headers=_NO_STORE)
+
+    async def get_metrics(self, _http: HttpRequest) -> Response:
+        """Give the numbers of reports by state."""
+
+        def count() -> dict[str, int]:
+            with self._bureau.store.read() as tx:
+                return tx.counts_by_state()
+
+        counts = await run_in_threadpool(count)
+        lines = [
+            "# HELP taxferry_bureau_reports Reports by state.",
+            "# TYPE taxferry_bureau_reports gauge",
+            *(f'taxferry_bureau_reports{{state="{state}"}} {count}' for state, count in sorted(counts.items())),
+        ]
+        return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def get_openapi(self, _http: HttpRequest) -> Response:
+        """Give the description of this interface."""
+        return JSONResponse(document())
+
+
+def _received(http: HttpRequest) -> Request:
+    raw_path = http.scope.get("raw_path") or http.scope["path"].encode("ascii", "replace")
+    return Request(
+        method=http.method,
+        path=raw_path.split(b"?", 1)[0].decode("latin-1"),
+        query=http.scope.get("query_string", b"").decode("latin-1"),
+        headers=tuple((n.decode("latin-1").lower(), v.decode("latin-1")) for n, v in http.scope["headers"]),
+    )
+
+
+def _digest(http: HttpRequest) -> str:
+    try:
+        return parse_report_digest(http.path_params["digest"])
+    except NameInvalid as error:
+        raise Refusal(Kind.BAD_REQUEST, error.text) from None
+
+
+def _check_length(request: Request, limit: int) -> None:
+    """Refuse a body that says itself that it is too large, before reading any of it."""
+    length = request.header("content-length")
+    if length and (not length.isascii() or not length.isdigit()):
+        raise Refusal(Kind.BAD_REQUEST, Text("Content-Length 无效", "Content-Length is invalid"))
+    if length and (len(length) > 15 or int(length) > limit):
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(Kind.TOO_LARGE, Text(f"超过 {limit} 字节", f"it is larger than {limit} bytes"))
+
+
+def _check_promise(promised: bytes, found: bytes) -> None:
+    if promised != found:
+        raise Refusal(
+            Kind.BODY_DIGEST,
+            Text(
+                "收到的内容与 Content-Digest 不符，请重新上传", "the body is not that of Content-Digest: send it again"
+            ),
+        )
+
+
+async def _small_body(http: HttpRequest, limit: int, promised: bytes) -> bytes:
+    body = b""
+    async for chunk in http.stream():
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
+    _check_promise(promised, hashlib.sha256(body).digest())
+    return body
+
+
+def _text(data: bytes, status: int, headers: dict[str, str] | None = None) -> Response:
+    return Response(data, status, {**_NO_STORE, **(headers or {})}, media_type=_TEXT)
+
+
+def problem(status: int, kind: str, text: Text, code: str, **more: object) -> Response:
+    """Return an answer of RFC 9457; `code` is the field's number where the field has one."""
+    return JSONResponse(
+        {
+            "type": f"urn:taxferry:problem:{kind}",
+            "title": kind.replace("-", " "),
+            "status": status,
+            "detail": text.zh,
+            "detail_en": text.en,
+            "code": code,
+            **more,
+        },
+        status,
+        headers={**_NO_STORE, **({"Retry-After": str(_BUSY_SECONDS)} if status == 429 else {})},
+        media_type="application/problem+json",
+    )
+
+
+async def _refused(_http: HttpRequest, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    more = {**error.more, **({"field_code": error.field_code} if error.field_code else {})}
+    return problem(STATUS[error.kind], error.kind.value, error.text, error.code, **more)
+
+
+async def _http_error(_http: HttpRequest, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kind = {404: "no-such-path", 405: "no-such-method"}.get(error.status_code, "http")
+    found = problem(error.status_code, kind, both(str(error.detail)), kind)
+    found.headers.update(error.headers or {})
+    return found
