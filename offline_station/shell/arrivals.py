@@ -1,0 +1,126 @@
+"""Results that have arrived: finding them, and setting aside what cannot be accepted."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from shared.clock import format_time
+from shared.durable import copy_durably, sync_directory, write_durably
+from shared.errors import NotFound, TaxferryError
+from shared.ids import ReportName, recognise_name
+from shared.model.fields import MAX_TEXT_BYTES
+from shared.model.trust import MAX_TRUST_BYTES
+
+_MAX_FILES: Final = 2000
+_TITLE: Final = "税渡 报税结果".encode()
+_BOM: Final = b"\xef\xbb\xbf"
+TRUST_NAME: Final = "trust.txt"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A file that may be a result.
+
+    Attributes:
+        name: Its name where it lies.
+        claimed: Whose the name says it is, if it says.
+        data: Its content, cut off one byte past what a result may have.
+        path: Where it lies in the inbox; None if it was named by the operator or lies on a stick.
+    """
+
+    name: str
+    claimed: ReportName | None
+    data: bytes
+    path: Path | None = None
+
+
+def read_named(path: Path) -> Arrival:
+    """Return the file that an operator named.
+
+    Raises:
+        NotFound: There is no such file.
+    """
+    data = _read(path, MAX_TEXT_BYTES, follow=True)
+    if data is None:
+        raise NotFound(what=path)
+    recognised = recognise_name(path.name)
+    return Arrival(path.name, recognised[0] if recognised else None, data)
+
+
+def scan(inbox: Path) -> list[Arrival]:
+    """Return what lies in the inbox and is named, or begins, like a result. Other files are nobody's business."""
+    found = []
+    try:
+        names = sorted(entry.name for entry in inbox.iterdir())[:_MAX_FILES]
+    except FileNotFoundError:
+        return []
+    for name in names:
+        if name.startswith(".") or name.lower() == TRUST_NAME:
+            continue
+        recognised = recognise_name(name)
+        path = inbox / name
+        if recognised is not None and recognised[1] == ".txt":
+            data = _read(path, MAX_TEXT_BYTES)
+            if data is not None:
+                found.append(Arrival(name, recognised[0], data, path))
+        elif name.lower().endswith(".txt"):
+            data = _read(path, MAX_TEXT_BYTES)
+            if data is not None and data.removeprefix(_BOM).startswith(_TITLE):
+                found.append(Arrival(name, None, data, path))
+    return found
+
+
+def read_trust(inbox: Path) -> bytes | None:
+    """Return the trust file in the inbox, if there is one."""
+    return _read(inbox / TRUST_NAME, MAX_TRUST_BYTES)
+
+
+def _read(path: Path, limit: int, *, follow: bool = False) -> bytes | None:
+    """Return the start of an ordinary file, never waiting on a pipe; a link is followed only if a person named it."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    if not follow:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    try:
+        handle = os.open(path, flags)
+    except OSError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
+        return file.read(limit + 1)
+
+
+def set_aside(path: Path, quarantine: Path, error: TaxferryError, now: datetime) -> Path:
+    """Move a file that cannot be accepted out of the inbox, beside a text that says why.
+
+    The text is written first: whatever lies in quarantine has its reason beside it.
+    """
+    quarantine.mkdir(parents=True, exist_ok=True)
+    stamp = f"{now:%Y%m%d%H%M%S}"
+    target = quarantine / f"{stamp}_{path.name}"
+    number = 1
+    while target.exists():
+        number += 1
+        target = quarantine / f"{stamp}-{number}_{path.name}"
+    lines = (
+        f"{path.name}",
+        f"{format_time(now)}  {error.code}",
+        "",
+        error.text.zh,
+        f"数据：{error.safe.zh}",
+        f"办法：{error.advice.zh}",
+        "",
+        error.text.en,
+        f"data: {error.safe.en}",
+        f"hint: {error.advice.en}",
+    )
+    write_durably(target.with_name(target.name + ".why.txt"), "\r\n".join(lines).encode() + b"\r\n")
+    copy_durably(path, target)
+    path.unlink(missing_ok=True)
+    sync_directory(path.parent)
+    return target
