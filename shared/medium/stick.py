@@ -556,7 +556,8 @@ class Stick:
                 file = self._files.create(folder, part)
             closed = False
             try:
-                while block := ours.read(_CHUNK):
+                # One octet more than expected is enough to see that the source grew.
+                while written <= size and (block := ours.read(min(_CHUNK, size + 1 - written))):
                     digest.update(block)
                     written += len(block)
                     with self._errors(needed=size):
