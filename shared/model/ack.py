@@ -160,7 +160,7 @@ def _check_outside(data: bytes) -> None:
     if not data:
         raise AckInvalid(reason=Text("文件是空的（0 字节）", "it is empty (0 bytes)"))
     if len(data) > MAX_TEXT_BYTES:
-        raise AckInvalid(reason=Text("文件过大", f"it is larger than {MAX_TEXT_BYTES} bytes"))
+        raise AckInvalid(reason=Text(f"文件超过 {MAX_TEXT_BYTES} 字节", f"it is larger than {MAX_TEXT_BYTES} bytes"))
 
 
 def _check_card(ack: Ack, signer: x509.Certificate) -> None:

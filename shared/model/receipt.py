@@ -145,4 +145,4 @@ def read_signed_receipt(data: bytes) -> tuple[Receipt, x509.Certificate]:
 
 def _check_outside(data: bytes) -> None:
     if len(data) > MAX_TEXT_BYTES:
-        raise ResultInvalid(reason=Text("文件过大", f"it is larger than {MAX_TEXT_BYTES} bytes"))
+        raise ResultInvalid(reason=Text(f"文件超过 {MAX_TEXT_BYTES} 字节", f"it is larger than {MAX_TEXT_BYTES} bytes"))

@@ -271,4 +271,4 @@ def _check_outside(data: bytes, name: str) -> None:
     if is_processing(data):
         raise StillProcessing
     if len(data) > MAX_TEXT_BYTES:
-        raise ResultInvalid(reason=Text("文件过大", f"it is larger than {MAX_TEXT_BYTES} bytes"))
+        raise ResultInvalid(reason=Text(f"文件超过 {MAX_TEXT_BYTES} 字节", f"it is larger than {MAX_TEXT_BYTES} bytes"))
