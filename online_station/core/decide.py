@@ -319,6 +319,8 @@ def decide(
     match event:
         case Proved():
             return _to(snapshot, _E.PROVED, due_at=now), ()
+        case Checked() if snapshot.hold is HoldReason.OPERATOR:
+            return snapshot, ()  # the operator was faster than the bureau's answer
         case Checked(obstacle=None):
             if snapshot.state is _S.HELD:
                 snapshot = _to(snapshot, _E.RELEASE, hold=None, code="", message="", resend="")

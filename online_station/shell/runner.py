@@ -79,7 +79,7 @@ from shared.errors import (
 from shared.ids import recognise_name
 from shared.model.receipt import Receipt, prove_receipt
 from shared.model.result import ProvenResult, prove_result
-from shared.states import OnlineState
+from shared.states import IllegalTransition, OnlineState
 from shared.text import Text
 
 SETTLE_SECONDS: Final = 2.0
@@ -88,6 +88,7 @@ TICK_SECONDS: Final = 1.0
 DEBOUNCE_SECONDS: Final = 0.2
 _PATIENCE_SECONDS: Final = 20.0
 _TRUST_EVERY: Final = timedelta(hours=12)
+_TRUST_AT_LEAST: Final = timedelta(seconds=30)
 _MOST_STEPS: Final = 8
 """Steps of one report in one pass: found to accepted takes three; more than this is a loop."""
 _ACK_BACKOFF: Final = Backoff(5, 3600)
@@ -257,7 +258,7 @@ class Station:
                     self._guarded_pass(stop)
                     scanned = self._monotonic()
                     seen = self.store.change_counter()
-                wake.wait(min(TICK_SECONDS, settling if settling else TICK_SECONDS))
+                wake.wait(min(TICK_SECONDS, settling or TICK_SECONDS))
                 if wake.is_set():
                     stop.wait(DEBOUNCE_SECONDS)
         finally:
@@ -347,7 +348,14 @@ class Station:
     def _apply(
         self, digest: str, event: Event, done: Pass, *, note: str = "", result: ResultRow | None = None
     ) -> Snapshot:
-        before, after, send = self.store.apply(digest, event, self._clock.now(), note=note, result=result)
+        try:
+            before, after, send = self.store.apply(digest, event, self._clock.now(), note=note, result=result)
+        except IllegalTransition as error:
+            # An operator's verb in another process was faster: the answer was to a question of before.
+            LOGGER.warning("%s: %s came too late (%s)", digest[:12], type(event).__name__, error)
+            row = self.store.report(digest)
+            assert row is not None
+            return row.snapshot
         if before.state is not after.state:
             first = done.moved.get(digest, (before.state, before.state))[0]
             done.moved[digest] = (first, after.state)
@@ -378,7 +386,8 @@ class Station:
             event = NotTaken()
         except BureauRefused as error:
             done.problems.append(error)
-            event = _refused(error)
+            # 400 and 401 are about this request, not about the report: damaged on its way, or not signed in time.
+            event = NotTaken() if error.context.get("status") in (400, 401, 408) else _refused(error)
         except (BureauUnreachable, BureauBusy) as error:
             self._went_wrong(error, done)
             event = NotTaken(_retry_after(error))
@@ -411,7 +420,10 @@ class Station:
         """Look at everything that could stop the upload."""
         header = row.header
         if not self._sealed_to_current_key(row):
-            return Checked(HoldReason.ENVELOPE_OUTDATED)
+            # The invoicing PC may have a newer trust file than we: look before blaming the report.
+            self._refresh_trust(done, every=_TRUST_AT_LEAST)
+            if not self._sealed_to_current_key(row):
+                return Checked(HoldReason.ENVELOPE_OUTDATED)
         try:
             standing = self.gateway.standing(header.taxpayer_id, header.period)
         except ClockSkew as error:
@@ -594,13 +606,12 @@ class Station:
 
     # The bureau as a whole
 
-    def _refresh_trust(self, done: Pass) -> None:
-        """Fetch the trust file twice a day, and whenever none is in force."""
+    def _refresh_trust(self, done: Pass, *, every: timedelta = _TRUST_EVERY) -> None:
+        """Fetch the trust file if the last one was fetched longer ago than `every`, or none is in force."""
         now = self._clock.now()
         asked = self.store.setting("trust_asked_at")
-        fresh = asked is not None and timedelta() <= now - datetime.fromisoformat(asked) < _TRUST_EVERY
-        held = any(r.snapshot.hold is HoldReason.ENVELOPE_OUTDATED for r in self.store.reports())
-        if (fresh and self.trust.current is not None and not held) or self._offline:
+        fresh = asked is not None and timedelta() <= now - datetime.fromisoformat(asked) < every
+        if (fresh and self.trust.current is not None) or self._offline:
             return
         try:
             changed = self.trust.refresh(self.gateway, now)

@@ -1,0 +1,826 @@
+"""The verbs of the online station (上网机). Each says what it did, what the state is, and what a person does next."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from online_station.core.advice import next_action, state_words
+from online_station.core.board import Line, board
+from online_station.core.decide import (
+    AskNow,
+    Event,
+    OperatorCancel,
+    OperatorHold,
+    OperatorRelease,
+    OperatorRetry,
+    Snapshot,
+    operator_may,
+)
+from online_station.shell import diagnosis
+from online_station.shell.home import Home
+from online_station.shell.intake import Harvest
+from online_station.shell.log import log_to, stop_logging
+from online_station.shell.runner import Pass
+from online_station.shell.setup import Settings, at_work, initialise, opened, read_settings
+from online_station.shell.store import QuarantinedRow, ReportRow, Store, describe
+from online_station.shell.trust import Trust
+from online_station.shell.visit import synchronise
+from shared import faults
+from shared.cli import FILE, FOLDER, Context, Outcome, Program, add_standard_verbs, argument, option
+from shared.clock import SystemClock, format_time
+from shared.durable import copy_durably
+from shared.envelope.opening import prove_report
+from shared.envelope.roles import fingerprint
+from shared.errors import (
+    BureauBusy,
+    BureauUnreachable,
+    ExitCode,
+    MediumAbsent,
+    NotFound,
+    OutcomeUnknown,
+    StationBusy,
+    TaxferryError,
+    WrongState,
+)
+from shared.faults import Fault
+from shared.ids import recognise_name
+from shared.medium import Stick
+from shared.model.standing import Standing
+from shared.states import ONLINE_TERMINAL, OnlineState
+from shared.text import Text, both
+
+program = Program("online-station", Text("税渡 上网机", "taxferry, Internet PC"))
+_CLOCK: Final = SystemClock()
+
+
+def main() -> None:
+    """Run the program."""
+    program.main()
+
+
+# Words and JSON of one report
+
+
+def _fault(snapshot: Snapshot) -> Fault | None:
+    if snapshot.state is not OnlineState.FAILED or not (snapshot.code or snapshot.message):
+        return None
+    return faults.find(snapshot.code, snapshot.message)
+
+
+def _item(row: ReportRow) -> dict[str, object]:
+    snapshot, header = row.snapshot, row.header
+    return {
+        "report_digest": row.digest,
+        "stem": header.name.stem,
+        "taxpayer_id": header.taxpayer_id,
+        "machine_no": header.machine_no,
+        "stamp": header.stamp,
+        "kind": header.kind,
+        "period": header.period,
+        "card_no": header.card_no,
+        "sequence": header.sequence,
+        "invoice_count": header.invoice_count,
+        "state": snapshot.state.value,
+        "state_text": str(state_words(snapshot)),
+        "hold": None if snapshot.hold is None else snapshot.hold.value,
+        "code": snapshot.code,
+        "message": snapshot.message,
+        "receipt_no": snapshot.receipt_no,
+        "result_no": snapshot.result_no,
+        "bytes": row.size_bytes,
+        "found_at": format_time(row.found_at),
+        "changed_at": format_time(row.changed_at),
+        "due_at": None if snapshot.due_at is None else format_time(snapshot.due_at),
+        "age_seconds": max(0, int((_CLOCK.now() - row.found_at).total_seconds())),
+        "next_action": str(next_action(snapshot, _fault(snapshot))),
+    }
+
+
+def _quarantined_item(row: QuarantinedRow) -> dict[str, object]:
+    recognised = recognise_name(row.name)
+    name = None if recognised is None else recognised[0]
+    return {
+        "report_digest": "",
+        "stem": row.name if name is None else name.stem,
+        "taxpayer_id": "" if name is None else name.taxpayer_id,
+        "machine_no": None if name is None else name.machine_no,
+        "stamp": "" if name is None else name.stamp.text,
+        "state": OnlineState.QUARANTINED.value,
+        "code": row.code,
+        "message": str(Text(row.reason_zh, row.reason_en)),
+        "file": row.stored_name,
+        "changed_at": format_time(row.at),
+        "next_action": str(_READ_WHY),
+    }
+
+
+_READ_WHY: Final = Text(
+    "查看 quarantine 文件夹中同名的说明，再从原电脑重新拷贝",
+    "read the explanation beside it in the quarantine folder, then copy it again from the PC that made it",
+)
+
+
+def _line(row: ReportRow) -> Text:
+    name, words = row.header.name, state_words(row.snapshot)
+    return Text(f"{name.stem}  {words.zh}", f"{name.stem}  {words.en}")
+
+
+def _next(rows: Sequence[ReportRow]) -> Text | None:
+    """Return the next action that several reports ask for: the first that asks something of a person."""
+    for row in rows:
+        if row.state in (OnlineState.FAILED, OnlineState.HELD):
+            return next_action(row.snapshot, _fault(row.snapshot))
+    for row in rows:
+        if row.state not in ONLINE_TERMINAL:
+            return next_action(row.snapshot, None)
+    return None
+
+
+# init
+
+
+@program.verb(
+    "init",
+    Text("初始化：税局网址、企业密钥、收发文件夹", "set the bureau's address, the enterprise key and the folders"),
+    option("--bureau", required=True, metavar="URL", help=Text("税局网址", "the bureau's address")),
+    option("--key", required=True, type=FILE, metavar="FILE", help=Text("企业密钥（PKCS#12）", "key file (PKCS#12)")),
+    option("--pin-file", required=True, type=FILE, metavar="FILE", help=Text("口令文件", "file that holds the PIN")),
+    option("--trust", type=FILE, metavar="FILE", help=Text("税局根证书（PEM）", "the bureau's root certificate (PEM)")),
+    option("--inbox", type=FOLDER, metavar="DIR", help=Text("收件文件夹", "where files from the invoicing PCs arrive")),
+    option("--outbox", type=FOLDER, metavar="DIR", help=Text("发件文件夹", "where results are put")),
+    option("--proxy", default="", metavar="URL", help=Text("HTTP 代理", "an HTTP proxy")),
+    option("--ca-file", type=FILE, metavar="FILE", help=Text("TLS 证书文件（PEM）", "certificates for TLS (PEM)")),
+)
+def init(
+    context: Context,
+    bureau: str,
+    key: Path,
+    pin_file: Path,
+    trust: Path | None,
+    inbox: Path | None,
+    outbox: Path | None,
+    proxy: str,
+    ca_file: Path | None,
+) -> Outcome:
+    """Make the station."""
+    made = initialise(
+        Home(context.home),
+        bureau=bureau,
+        key=key,
+        pin_file=pin_file,
+        root_file=trust,
+        inbox=inbox,
+        outbox=outbox,
+        proxy=proxy,
+        ca_file=ca_file,
+        clock=_CLOCK,
+    )
+    settings = made.settings
+    root = fingerprint(made.root)
+    warnings = list(made.warnings)
+    if not made.root_was_given:
+        warnings.append(
+            Text(
+                f"根证书是从税局网址取得的，请与税务机关公布的指纹核对：{root}",
+                f"the root came from the bureau's address; compare its fingerprint with the published one: {root}",
+            )
+        )
+    return Outcome(
+        {
+            "bureau": settings.bureau,
+            "taxpayer_id": settings.taxpayer_id,
+            "key_fingerprint": made.keyid,
+            "root_fingerprint": root,
+            "trust_version": made.trust_version,
+            "inbox": str(settings.inbox),
+            "outbox": str(settings.outbox),
+        },
+        [
+            Text(f"上网机已就绪：{settings.bureau}", f"the station is ready: {settings.bureau}"),
+            Text(f"税号 {settings.taxpayer_id}", f"taxpayer {settings.taxpayer_id}"),
+            Text(f"收件文件夹 {settings.inbox}", f"inbox {settings.inbox}"),
+            Text(f"发件文件夹 {settings.outbox}", f"outbox {settings.outbox}"),
+        ],
+        next_action=Text(
+            "把开票机的 .dat 文件放入收件文件夹（或 stick sync），然后执行 once 或 run",
+            "put the .dat of the invoicing PC into the inbox (or run stick sync), then run once or run",
+        ),
+        warnings=warnings,
+    )
+
+
+# Passes
+
+
+def _exit_code(done: Pass) -> ExitCode:
+    """Return what a pass came to as an exit status: the way to the bureau counts, a report's own state does not."""
+    for kind, code in (
+        (BureauUnreachable, ExitCode.BUREAU_UNREACHABLE),
+        (OutcomeUnknown, ExitCode.OUTCOME_UNKNOWN),
+        (BureauBusy, ExitCode.BUREAU_BUSY),
+    ):
+        if any(isinstance(p, kind) for p in done.problems):
+            return code
+    return ExitCode.OK
+
+
+def _harvest_words(harvest: Harvest) -> list[Text]:
+    words = []
+    if harvest.reports or harvest.acks:
+        words.append(
+            Text(
+                f"收到报税文件 {len(harvest.reports)} 个，清卡回执 {len(harvest.acks)} 个",
+                f"{len(harvest.reports)} report(s) and {len(harvest.acks)} clear receipt(s) taken from the inbox",
+            )
+        )
+    words.extend(
+        Text(f"已隔离 {row.name}：{row.reason_zh}", f"set aside {row.name}: {row.reason_en}")
+        for row in harvest.quarantined
+    )
+    if harvest.waiting:
+        names = "、".join(harvest.waiting[:5])
+        words.append(Text(f"还在写入，稍后再看：{names}", f"still being written, looked at later: {names}"))
+    if harvest.foreign:
+        words.append(Text(f"无关文件 {harvest.foreign} 个，没有动", f"{harvest.foreign} other file(s) were left alone"))
+    return words
+
+
+def _pass_outcome(done: Pass, store: Store, extra: dict[str, object]) -> Outcome:
+    rows = store.reports()
+    concerned = [r for r in rows if r.digest in done.moved or r.digest in done.answers]
+    lines = _harvest_words(done.harvest)
+    lines.extend(_line(r) for r in concerned)
+    lines.extend(Text(f"已放入发件文件夹：{p.name}", f"staged: {p.name}") for p in done.staged)
+    if done.acks:
+        lines.append(Text(f"清卡回执已送达 {len(done.acks)} 个", f"{len(done.acks)} clear receipt(s) delivered"))
+    if not lines:
+        lines.append(Text("没有到期的工作", "nothing was due"))
+    data: dict[str, object] = {
+        "taken": done.harvest.reports,
+        "acks_taken": done.harvest.acks,
+        "quarantined": [
+            {
+                "file": r.name,
+                "stored_name": r.stored_name,
+                "code": r.code,
+                "message": str(Text(r.reason_zh, r.reason_en)),
+            }
+            for r in done.harvest.quarantined
+        ],
+        "waiting_files": done.harvest.waiting,
+        "foreign": done.harvest.foreign,
+        "staged": [str(p) for p in done.staged],
+        "acks_delivered": done.acks,
+        "items": [_item(r) for r in concerned],
+        **extra,
+    }
+    open_rows = [r for r in rows if r.state not in ONLINE_TERMINAL]
+    return Outcome(
+        data,
+        lines,
+        next_action=_next(concerned) or _next(open_rows),
+        warnings=[*done.warnings, *done.harvest.warnings],
+        errors=_once_each([*done.harvest.rejected, *done.problems]),
+        exit_code=_exit_code(done),
+    )
+
+
+def _once_each(problems: Sequence[TaxferryError]) -> list[TaxferryError]:
+    seen: dict[tuple[str, str], TaxferryError] = {}
+    for problem in problems:
+        seen.setdefault((problem.code, str(problem)), problem)
+    return list(seen.values())
+
+
+def _ask_the_service(home: Home) -> Outcome:
+    """Let the running service do at once what a verb cannot do beside it."""
+    with opened(home) as store:
+        now = _CLOCK.now()
+        rows = store.open_reports()
+        for row in rows:
+            store.apply(row.digest, AskNow(), now)
+    return Outcome(
+        {"service": True, "items": [_item(r) for r in rows]},
+        [Text("服务（run）正在运行，已请它立即处理", "the service (run) is at work and was asked to do it at once")],
+        next_action=Text("稍后用 list 查看", "see list in a moment"),
+    )
+
+
+@program.verb(
+    "once",
+    Text("处理一遍：收件、核对、上传、查询、备好结果", "one pass: take, prove, send, ask, stage"),
+)
+def once(context: Context) -> Outcome:
+    """Do what is due, once."""
+    home = Home(context.home)
+    try:
+        with at_work(home, _CLOCK) as station:
+            return _pass_outcome(station.once(), station.store, {})
+    except StationBusy:
+        return _ask_the_service(home)
+
+
+@program.verb(
+    "results",
+    Text("现在就查询结果，不等到期", "ask for results now, before they are due"),
+)
+def results(context: Context) -> Outcome:
+    """Ask about every open report."""
+    home = Home(context.home)
+    try:
+        with at_work(home, _CLOCK) as station:
+            done = station.ask_now()
+            outcome = _pass_outcome(done, station.store, {})
+            items = [
+                {**_item(row), "outcome": done.answers[row.digest]}
+                for row in station.store.reports()
+                if row.digest in done.answers
+            ]
+    except StationBusy:
+        return _ask_the_service(home)
+    code = outcome.exit_code
+    only_y = bool(done.answers) and set(done.answers.values()) == {"processing"}
+    if only_y and code is ExitCode.OK:
+        code = ExitCode.STILL_PROCESSING
+    return Outcome(
+        {**outcome.data, "items": items},
+        outcome.lines,
+        outcome.next_action,
+        outcome.warnings,
+        code,
+        outcome.errors,
+    )
+
+
+@program.verb(
+    "upload",
+    Text("上传一个报税文件", "send one report"),
+    argument("file", type=FILE, help=Text(".dat 文件", "the .dat")),
+)
+def upload(context: Context, file: Path) -> Outcome:
+    """Take one file and send it."""
+    home = Home(context.home)
+    try:
+        with at_work(home, _CLOCK) as station:
+            digest, done = station.upload(file)
+            outcome = _pass_outcome(done, station.store, {})
+            row = station.store.report(digest)
+    except StationBusy:
+        return _hand_to_the_service(home, file)
+    assert row is not None
+    code = outcome.exit_code
+    if code is ExitCode.OK:
+        code = {
+            OnlineState.HELD: ExitCode.WRONG_STATE,
+            OnlineState.CANCELLED: ExitCode.WRONG_STATE,
+            OnlineState.UNKNOWN: ExitCode.OUTCOME_UNKNOWN,
+            OnlineState.PROVEN: ExitCode.BUREAU_BUSY,
+            OnlineState.FAILED: ExitCode.BUREAU_REFUSED,
+        }.get(row.state, ExitCode.OK)
+    return Outcome(
+        {**outcome.data, **_item(row)},
+        [_line(row)],
+        next_action(row.snapshot, _fault(row.snapshot)),
+        outcome.warnings,
+        code,
+        outcome.errors,
+    )
+
+
+def _hand_to_the_service(home: Home, file: Path) -> Outcome:
+    now = _CLOCK.now()
+    try:
+        with file.open("rb") as opened_file:
+            proven = prove_report(opened_file, Trust(home.trust, now).store, at=now)
+    except OSError:
+        raise NotFound(what=file) from None
+    with opened(home) as store:
+        inbox = read_settings(home, store).inbox
+    name = proven.header.name.file_name(".dat")
+    copy_durably(file, inbox / name)
+    return Outcome(
+        {"service": True, "report_digest": proven.digest, "stem": proven.header.name.stem},
+        [
+            Text(
+                f"已验证 {name}，放入收件文件夹，由正在运行的服务上传",
+                f"{name} is proven and in the inbox; the running service sends it",
+            )
+        ],
+        next_action=Text("稍后用 list 查看", "see list in a moment"),
+    )
+
+
+@program.verb(
+    "run",
+    Text(
+        "作为服务运行：守候收件文件夹，按时查询，直到停止", "run as a service: watch, send, ask and stage until stopped"
+    ),
+)
+def run(context: Context) -> Outcome:
+    """Work until SIGTERM or Ctrl-C."""
+    home = Home(context.home)
+    stop, wake = threading.Event(), threading.Event()
+
+    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt  # asked twice: at once. Whatever is under way is asked about at the next start.
+        stop.set()
+        wake.set()
+
+    with at_work(home, _CLOCK, notify=context.emit if context.json else _narrator(context)) as station:
+        handler = log_to(home.logs)
+        before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            context.emit({"event": "ready", "at": format_time(_CLOCK.now()), "inbox": str(station.intake.inbox)})
+            context.say(
+                Text(
+                    f"服务已启动，守候 {station.intake.inbox}", f"the service is up and watches {station.intake.inbox}"
+                )
+            )
+            station.run(stop, wake)
+        finally:
+            for number, old in before.items():
+                signal.signal(number, old)
+            stop_logging(handler)
+        rows = [r for r in station.store.reports() if r.state not in ONLINE_TERMINAL]
+    return Outcome(
+        {"event": "stopped", "open": len(rows)},
+        [Text(f"服务已停止，未完成的报告 {len(rows)} 个", f"the service has stopped; {len(rows)} report(s) are open")],
+    )
+
+
+def _narrator(context: Context) -> Callable[[object], None]:
+    def say(event: object) -> None:
+        if isinstance(event, dict):
+            facts = " ".join(str(v) for k, v in event.items() if k not in ("at", "event"))
+            context.say(both(f"{event.get('at', '')} {event.get('event', '')} {facts}"))
+
+    return say
+
+
+# What there is
+
+
+@program.verb("list", Text("列出全部报告和状态", "list all reports and their states"))
+def list_reports(context: Context) -> Outcome:
+    """List the reports."""
+    with opened(Home(context.home)) as store:
+        rows, quarantined = store.reports(), store.quarantined()
+    lines = [_line(r) for r in rows]
+    lines.extend(Text(f"{r.name}  已隔离：{r.reason_zh}", f"{r.name}  quarantined: {r.reason_en}") for r in quarantined)
+    if not lines:
+        lines.append(Text("还没有报告", "there are no reports yet"))
+    return Outcome({"items": [*map(_item, rows), *map(_quarantined_item, quarantined)]}, lines, next_action=_next(rows))
+
+
+@program.verb(
+    "show",
+    Text("一个报告的全过程", "one report's life-line"),
+    argument("wanted", metavar="ID", help=Text("摘要、摘要开头或文件名", "digest, its start, or file name")),
+)
+def show(context: Context, wanted: str) -> Outcome:
+    """Show one report."""
+    home = Home(context.home)
+    with opened(home) as store:
+        row = store.find(wanted)
+        events, believed = store.events(row.digest), store.results(row.digest)
+        acks = [a for a in store.acks() if a.digest == row.digest]
+    fault = _fault(row.snapshot)
+    header, words = row.header, state_words(row.snapshot)
+    lines = [
+        header.name.in_words,
+        Text(f"状态：{words.zh}", f"state: {words.en}"),
+        Text(f"报告摘要：{row.digest}", f"report digest: {row.digest}"),
+    ]
+    if row.snapshot.receipt_no:
+        lines.append(Text(f"受理回执：{row.snapshot.receipt_no}", f"receipt: {row.snapshot.receipt_no}"))
+    if fault is not None:
+        lines.extend(faults.describe(fault))
+    lines.extend(
+        both(f"{format_time(e.at)}  {e.from_state} → {e.to_state}  {e.event} {e.note}".rstrip())
+        if e.from_state != e.to_state
+        else both(f"{format_time(e.at)}  {e.event} {e.note}".rstrip())
+        for e in events
+    )
+    return Outcome(
+        {
+            **_item(row),
+            "questions": row.questions,
+            "uploads": row.uploads,
+            "events": describe(events),
+            "results": [
+                {
+                    "result_no": r.result_no,
+                    "outcome": r.outcome,
+                    "code": r.code,
+                    "body_sha256": r.body_sha256,
+                    "received_at": format_time(r.received_at),
+                    "file": str(home.result_file(r.digest, r.result_no)),
+                }
+                for r in believed
+            ],
+            "acks": [{"state": a.state, "sha256": a.sha256, "message": a.message} for a in acks],
+            "fault": None if fault is None else faults.as_json(fault),
+        },
+        lines,
+        next_action=next_action(row.snapshot, fault),
+    )
+
+
+@program.verb(
+    "board",
+    Text("本期申报与各机报税情况", "who has reported this period, per taxpayer and machine"),
+)
+def show_board(context: Context) -> Outcome:
+    """Show who has reported."""
+    with opened(Home(context.home)) as store:
+        rows = store.reports()
+        keys = sorted({(r.header.taxpayer_id, r.header.period) for r in rows if r.snapshot.period_report})
+        standings: dict[tuple[str, str], Standing] = {}
+        for taxpayer_id, period in keys:
+            known = store.standing(taxpayer_id, period)
+            if known is not None:
+                standings[taxpayer_id, period] = Standing.model_validate_json(known[0])
+    lines: list[Line] = board([(r.snapshot, r.header.machine_no) for r in rows], standings)
+    return Outcome(
+        {"items": [asdict(line) for line in lines]},
+        [line.in_words for line in lines] or [Text("还没有征期报告", "there are no period reports yet")],
+    )
+
+
+# What an operator decides
+
+
+def _decide(context: Context, wanted: str, verb: str, event: Event) -> Outcome:
+    with opened(Home(context.home)) as store:
+        row = store.find(wanted)
+        before = row.snapshot
+        if not _already(before, verb):
+            _permit(before, verb)
+            store.apply(row.digest, event, _CLOCK.now())
+        row = store.find(row.digest)
+    return Outcome(_item(row), [_line(row)], next_action=next_action(row.snapshot, _fault(row.snapshot)))
+
+
+def _already(snapshot: Snapshot, verb: str) -> bool:
+    """Return whether a verb was carried out before: then it changes nothing and succeeds."""
+    state = snapshot.state
+    match verb:
+        case "release":
+            return snapshot.released
+        case "retry":
+            return snapshot.receipt_no != "" and state in (
+                OnlineState.PROVEN,
+                OnlineState.SENDING,
+                OnlineState.UNKNOWN,
+                OnlineState.ACCEPTED,
+                OnlineState.PROCESSING,
+            )
+        case "cancel":
+            return state is OnlineState.CANCELLED
+        case _:
+            return False
+
+
+def _permit(snapshot: Snapshot, verb: str) -> None:
+    words = state_words(snapshot)
+    follow = next_action(snapshot, _fault(snapshot))
+    if verb == "release" and snapshot.state is OnlineState.PROVEN:
+        return
+    if not operator_may(snapshot, verb):
+        raise WrongState(reason=words, next_action=follow)
+    taken_and_final = bool(snapshot.receipt_no) and snapshot.resend in ("new-report", "never")
+    if verb == "retry" and taken_and_final:
+        raise WrongState(
+            reason=Text(
+                f"{words.zh}；同一文件再传，税局的答复不会改变",
+                f"{words.en}; the same bytes would get the same answer",
+            ),
+            next_action=follow,
+        )
+
+
+_ID: Final = argument("wanted", metavar="ID", help=Text("摘要、摘要开头或文件名", "digest, its start, or file name"))
+
+
+@program.verb("retry", Text("改正后把同一个文件再传一次", "send the same bytes again after a correction"), _ID)
+def retry(context: Context, wanted: str) -> Outcome:
+    """Send again."""
+    return _decide(context, wanted, "retry", OperatorRetry())
+
+
+@program.verb("hold", Text("暂不上传", "keep a report from being sent"), _ID)
+def hold(context: Context, wanted: str) -> Outcome:
+    """Hold."""
+    return _decide(context, wanted, "hold", OperatorHold())
+
+
+@program.verb("release", Text("放行：不论申报情况都上传", "send a report despite a hold"), _ID)
+def release(context: Context, wanted: str) -> Outcome:
+    """Send despite a hold."""
+    return _decide(context, wanted, "release", OperatorRelease())
+
+
+@program.verb("cancel", Text("放弃一个报告，不再上传", "give a report up"), _ID)
+def cancel(context: Context, wanted: str) -> Outcome:
+    """Give up."""
+    return _decide(context, wanted, "cancel", OperatorCancel())
+
+
+# Stick
+
+_stick = program.group("stick", Text("U盘", "the stick"))
+_DIR: Final = argument(
+    "folder",
+    required=False,
+    type=FOLDER,
+    metavar="[DIR]",
+    help=Text("U盘或代替它的文件夹；默认是上次的", "the stick or a folder that stands for it; the last one by default"),
+)
+
+
+def _folder(store: Store, folder: Path | None) -> Path:
+    known = store.setting("stick")
+    if folder is None and known is None:
+        raise MediumAbsent
+    return (folder if folder is not None else Path(known or "")).absolute()
+
+
+def _identity(stick: Stick) -> dict[str, object]:
+    identity = stick.identity
+    return {
+        "stick": str(stick.path),
+        "id": None if identity is None else identity.id,
+        "label": "" if identity is None else identity.label,
+    }
+
+
+@_stick.verb(
+    "prepare",
+    Text("准备U盘：做标记，不格式化，不动其他文件", "make a stick ours: a marker; nothing is formatted or removed"),
+    argument("folder", type=FOLDER, metavar="DIR", help=Text("U盘的位置", "where the stick is")),
+    option("--label", default="", metavar="NAME", help=Text("给人看的名称", "a name for people")),
+)
+def stick_prepare(context: Context, folder: Path, label: str) -> Outcome:
+    """Make the marker."""
+    with opened(Home(context.home)) as store:
+        station = read_settings(Home(context.home), store).station_id
+        with Stick.prepare(folder.absolute(), label, station=station, now=_CLOCK.now()) as stick:
+            stick.finish()
+            data = _identity(stick)
+        store.set(stick=str(folder.absolute()))
+    return Outcome(
+        data,
+        [Text(f"U盘已准备好：{folder}", f"the stick is ready: {folder}")],
+        next_action=Text("在开票机或上网机执行 stick sync", "run stick sync on the invoicing PC or here"),
+    )
+
+
+@_stick.verb("list", Text("U盘上有什么", "what lies on the stick"), _DIR)
+def stick_list(context: Context, folder: Path | None) -> Outcome:
+    """List the stick."""
+    with opened(Home(context.home)) as store:
+        station = read_settings(Home(context.home), store).station_id
+        with Stick.open(_folder(store, folder), station=station, unprepared=True) as stick:
+            listing = stick.list()
+            data = _identity(stick)
+    items = [{"name": f.name, "place": f.place, "bytes": f.size} for f in listing.files]
+    unusable = [{"name": u.name, "place": u.place, "error": u.error.as_json()} for u in listing.unusable]
+    lines = [both(f"{f.place}/{f.name}  {f.size}") for f in listing.files]
+    if not lines:
+        lines.append(Text("U盘上没有报税文件", "there is nothing of ours on the stick"))
+    return Outcome(
+        {**data, "items": items, "unusable": unusable, "foreign": listing.foreign},
+        lines,
+        warnings=[u.error.text for u in listing.unusable],
+    )
+
+
+@_stick.verb("sync", Text("双向一次完成：取报税文件，放结果", "both directions in one go"), _DIR)
+def stick_sync(context: Context, folder: Path | None) -> Outcome:
+    """Take what came, leave what goes back."""
+    home = Home(context.home)
+    now = _CLOCK.now()
+    with opened(home) as store:
+        settings: Settings = read_settings(home, store)
+        where = _folder(store, folder)
+        with Stick.open(where, station=settings.station_id) as stick:
+            visit = synchronise(stick, home, store, Trust(home.trust, now), settings.inbox, now, context.progress)
+            data = _identity(stick)
+        store.set(stick=str(where))
+    lines = [
+        *(Text(f"取入 {name}", f"taken: {name}") for name in visit.taken),
+        *(Text(f"放上 {name}", f"placed: {name}") for name in visit.placed),
+        *(Text(f"清理 {name}（已清卡）", f"removed: {name} (used)") for name in visit.removed),
+    ]
+    if not lines:
+        lines.append(Text("U盘与本机一致，没有新文件", "the stick is up to date, there is nothing new"))
+    lines.append(Text("可以安全取下U盘", "it is safe to remove the stick"))
+    results_placed = [name for name in visit.placed if name.endswith(".txt") and name != "trust.txt"]
+    action = None
+    if visit.taken:
+        action = Text(
+            "在上网机执行 once（服务运行时会自动处理）", "run once here (a running service does it by itself)"
+        )
+    elif results_placed:
+        action = Text(
+            "把U盘带到开票机，执行 stick sync、result、clear",
+            "carry the stick to the invoicing PC and run stick sync, result and clear there",
+        )
+    return Outcome(
+        {
+            **data,
+            "taken": visit.taken,
+            "known": visit.known,
+            "placed": visit.placed,
+            "removed": visit.removed,
+            "foreign": visit.foreign,
+        },
+        lines,
+        next_action=action,
+        errors=visit.problems,
+    )
+
+
+@_stick.verb("eject", Text("确认U盘可以安全取下", "make sure that the stick can be removed"), _DIR)
+def stick_eject(context: Context, folder: Path | None) -> Outcome:
+    """Prove that everything has reached the medium."""
+    with opened(Home(context.home)) as store:
+        station = read_settings(Home(context.home), store).station_id
+        with Stick.open(_folder(store, folder), station=station, unprepared=True) as stick:
+            stick.finish()
+            data = _identity(stick)
+    return Outcome({**data, "safe": True}, [Text("可以安全取下U盘", "it is safe to remove the stick")])
+
+
+# Checks
+
+
+@program.verb("doctor", Text("检测环境，逐项给出办法", "check everything, each with a remedy"))
+def doctor(context: Context) -> Outcome:
+    """Check everything."""
+    home = Home(context.home)
+    now = _CLOCK.now()
+    findings: list[diagnosis.Finding] = []
+    with opened(home) as store:
+        settings = read_settings(home, store)
+        trust = Trust(home.trust, now)
+        findings.extend(diagnosis.folders(home, settings.inbox, settings.outbox))
+        findings.append(diagnosis.trust_file(trust))
+        try:
+            signer = settings.signer()
+        except TaxferryError as error:
+            findings.append(diagnosis.Finding("key", "error", error.text, error.advice))
+        else:
+            findings.extend(diagnosis.key(signer, trust.store, now))
+            gateway = settings.gateway(signer, _CLOCK)
+            findings.extend(diagnosis.network(settings.bureau, gateway, now))
+            if findings[-1].name == "clock":
+                findings.append(diagnosis.on_file(gateway, settings.taxpayer_id, fingerprint(signer.certificate), now))
+        quarantined = len(store.quarantined())
+        if quarantined:
+            findings.append(
+                diagnosis.Finding(
+                    "quarantine",
+                    "warning",
+                    Text(f"隔离文件 {quarantined} 个", f"{quarantined} file(s) in quarantine"),
+                    _READ_WHY,
+                )
+            )
+    bad = [f for f in findings if f.verdict == "error"]
+    code = ExitCode.OK
+    if bad:
+        unreachable = bad[0].name in ("network", "lan", "bureau")
+        code = ExitCode.BUREAU_UNREACHABLE if unreachable else ExitCode.CONFIGURATION
+    marks = {"ok": "✓", "warning": "!", "error": "✗"}
+    lines = []
+    for finding in findings:
+        mark, message, remedy = marks[finding.verdict], finding.message, finding.remedy
+        arrow = " → " if remedy.zh else ""
+        lines.append(
+            Text(
+                f"{mark} {finding.name}：{message.zh}{arrow}{remedy.zh}",
+                f"{mark} {finding.name}: {message.en}{arrow}{remedy.en}",
+            )
+        )
+    return Outcome(
+        {
+            "items": [
+                {"name": f.name, "verdict": f.verdict, "message": str(f.message), "remedy": str(f.remedy)}
+                for f in findings
+            ]
+        },
+        lines,
+        next_action=bad[0].remedy if bad else None,
+        warnings=[f.message for f in findings if f.verdict == "warning"],
+        exit_code=code,
+    )
+
+
+add_standard_verbs(program)
