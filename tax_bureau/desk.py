@@ -15,8 +15,8 @@ from datetime import date, datetime
 from typing import Final
 
 from shared.canonical import clean_value
-from shared.clock import Clock, format_time
-from shared.envelope.opening import open_report, prove_report
+from shared.clock import CHINA, Clock, format_time
+from shared.envelope.opening import ProvenReport, open_report, prove_report
 from shared.envelope.roles import fingerprint
 from shared.envelope.textsign import sign_text
 from shared.errors import AckInvalid, FormatError, NotFound, ReportContentInvalid, ReportInvalid, TrustError, WrongState
@@ -108,10 +108,7 @@ class Desk:
             Refusal: The key is not on file, or the report is another taxpayer's.
         """
         with self._store.read() as tx:
-            _check_on_file(tx, key)
-            report = tx.report(digest)
-            if report is not None:
-                _check_entitled(tx, key, report.header.taxpayer_id)
+            _report_on_file(tx, key, digest)
 
     def take(self, key: StationKey, digest: str, arrival: Arrival) -> Taken:
         """Take an uploaded report, or say again that it was taken (GW-4).
@@ -126,18 +123,17 @@ class Desk:
         """
         with self._store.read() as tx:
             known = tx.report(digest)
-        if known is not None and known.file_sha256 == arrival.sha256.hex():
-            header = known.header
-        else:
-            # Two files of one report may differ in the signature's octets (ECDSA): only a proof tells what this is.
-            header = self._prove(digest, arrival)
+        # Two files of one report may differ in the signature's octets (ECDSA): only a proof tells what this is.
+        same_file = known is not None and known.file_sha256 == arrival.sha256.hex()
+        proven = None if same_file else self._prove(digest, arrival)
         now = self._clock.now()
         with self._store.write() as tx:
-            _check_on_file(tx, key)
-            _check_entitled(tx, key, header.taxpayer_id)
-            report = tx.report(digest)
+            report = _report_on_file(tx, key, digest)
             if report is not None:
                 return self._take_again(tx, report, now)
+            assert proven is not None, "reports are never forgotten"
+            header = proven.header
+            _check_entitled(tx, key, header.taxpayer_id)
             if not tx.enrolled_keys(header.taxpayer_id):
                 raise _not_enrolled()
             if _sequence_taken(tx, header):
@@ -150,9 +146,9 @@ class Desk:
                 )
             # The file has its name before the row exists: a row never points at nothing.
             self._spool.accept(arrival, digest)
-            return self._take_new(tx, key, digest, header, arrival, now)
+            return self._take_new(tx, key, proven, arrival, now)
 
-    def _prove(self, digest: str, arrival: Arrival) -> PublicHeader:
+    def _prove(self, digest: str, arrival: Arrival) -> ProvenReport:
         try:
             with arrival.path.open("rb") as file:
                 proven = prove_report(file, self._keyring.store, at=self._clock.now())
@@ -171,7 +167,7 @@ class Desk:
                 Text(f"上传的是另一份报告：{identity.zh}", f"another report was uploaded: {identity.en}"),
                 report_digest=proven.digest,
             )
-        return proven.header
+        return proven
 
     def _take_again(self, tx: Transaction, report: Report, now: datetime) -> Taken:
         if report.state is not BureauState.FAILED or not resendable(report):
@@ -180,12 +176,13 @@ class Desk:
         return Taken(report.receipt, new=False, reopened=True)
 
     def _take_new(
-        self, tx: Transaction, key: StationKey, digest: str, header: PublicHeader, arrival: Arrival, now: datetime
+        self, tx: Transaction, key: StationKey, proven: ProvenReport, arrival: Arrival, now: datetime
     ) -> Taken:
+        digest, header = proven.digest, proven.header
         seconds = _processing_seconds(tx)
         receipt = Receipt(
             name=header.name,
-            report_digest=ReportDigest(digest),
+            report_digest=digest,
             receipt_no=f"{now:%Y%m%d}{tx.next_number('receipt'):08d}",
             received_at=now,
             ask_after_seconds=max(1, math.ceil(seconds)),
@@ -193,6 +190,8 @@ class Desk:
         report = Report(
             digest=digest,
             header=header,
+            signer=fingerprint(proven.signer),
+            signed_on=proven.signing_time.astimezone(CHINA).date(),
             size_bytes=arrival.size_bytes,
             file_sha256=arrival.sha256.hex(),
             received_at=format_time(now),
@@ -262,20 +261,14 @@ class Desk:
         with self._spool.path(report.digest).open("rb") as file:
             try:
                 with open_report(file, self._keyring.store, self._keyring.envelope, at=now) as opened:
-                    proven = opened.proven
-                    reading = read_content(proven.header, opened.rows())
+                    reading = read_content(opened.proven.header, opened.rows())
             except ReportContentInvalid as error:
                 return Examination(fault="content", reason=clean_value(error.text.zh), code=error.code)
             except ReportInvalid as error:
                 return Examination(fault="envelope", reason=clean_value(error.text.zh))
             except TrustError as error:
                 return Examination(fault="signature", reason=clean_value(error.text.zh))
-        return Examination(
-            signer=fingerprint(proven.signer),
-            signed_on=proven.signing_time.astimezone(now.tzinfo).date(),
-            differences=reading.differences,
-            collected=reading.collected,
-        )
+        return Examination(differences=reading.differences, collected=reading.collected)
 
     def _facts(self, tx: Transaction, report: Report, examination: Examination) -> Facts:
         header = report.header
@@ -283,6 +276,8 @@ class Desk:
         others = [o for o in reported(tx, header.taxpayer_id, header.period) if o.digest != report.digest]
         return Facts(
             header=header,
+            signer=report.signer,
+            signed_on=report.signed_on,
             enrolled=bool(tx.enrolled_keys(header.taxpayer_id)),
             card=card.on_file if card is not None else None,
             examination=examination,
@@ -685,10 +680,17 @@ def _check_entitled(tx: Transaction, key: StationKey, taxpayer_id: str) -> None:
         )
 
 
-def _report_for(tx: Transaction, key: StationKey, digest: str) -> Report:
+def _report_on_file(tx: Transaction, key: StationKey, digest: str) -> Report | None:
+    """Return a report that may come and go under a key, or None if it was never received."""
     _check_on_file(tx, key)
     report = tx.report(digest)
+    if report is not None:
+        _check_entitled(tx, key, report.header.taxpayer_id)
+    return report
+
+
+def _report_for(tx: Transaction, key: StationKey, digest: str) -> Report:
+    report = _report_on_file(tx, key, digest)
     if report is None:
         raise Refusal(Kind.UNKNOWN_REPORT, Text("税局没有收到过这份报告", "this report was never received"))
-    _check_entitled(tx, key, report.header.taxpayer_id)
     return report

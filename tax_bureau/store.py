@@ -105,6 +105,8 @@ _reports = Table(
     Column("card_no", String, nullable=False),
     Column("sequence", Integer, nullable=False),
     Column("header", LargeBinary, nullable=False),
+    Column("signer", String, nullable=False),
+    Column("signed_on", String, nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Column("file_sha256", String, nullable=False),
     Column("received_at", String, nullable=False),
@@ -231,6 +233,8 @@ class Report:
     Attributes:
         digest: Its identity.
         header: The proven public header.
+        signer: Fingerprint of the card's certificate.
+        signed_on: The day on which the card signed.
         size_bytes: Of the file in the spool.
         file_sha256: Of the file in the spool.
         received_at: When it was taken.
@@ -251,6 +255,8 @@ class Report:
 
     digest: str
     header: PublicHeader
+    signer: str
+    signed_on: date
     size_bytes: int
     file_sha256: str
     received_at: str
@@ -520,6 +526,8 @@ class Transaction:
                 card_no=header.card_no,
                 sequence=header.sequence,
                 header=render_row(header),
+                signer=report.signer,
+                signed_on=report.signed_on.isoformat(),
                 size_bytes=report.size_bytes,
                 file_sha256=report.file_sha256,
                 received_at=report.received_at,
@@ -756,6 +764,8 @@ def _report(row: RowMapping) -> Report:
     return Report(
         digest=row["digest"],
         header=parse_public_header(row["header"]),
+        signer=row["signer"],
+        signed_on=date.fromisoformat(row["signed_on"]),
         size_bytes=row["size_bytes"],
         file_sha256=row["file_sha256"],
         received_at=row["received_at"],
@@ -805,8 +815,6 @@ def _examination_text(examination: Examination) -> str:
             "fault": examination.fault,
             "reason": examination.reason,
             "code": examination.code,
-            "signer": examination.signer,
-            "signed_on": examination.signed_on.isoformat() if examination.signed_on else None,
             "differences": list(examination.differences),
             "collected": _figures_plain(examination.collected),
         },
@@ -820,8 +828,6 @@ def _examination(text: str) -> Examination:
         fault=plain["fault"],
         reason=plain["reason"],
         code=plain["code"],
-        signer=plain["signer"],
-        signed_on=date.fromisoformat(plain["signed_on"]) if plain["signed_on"] else None,
         differences=tuple(plain["differences"]),
         collected=_figures(plain["collected"]),
     )

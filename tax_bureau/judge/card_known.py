@@ -18,7 +18,7 @@ def check(facts: Facts) -> Finding | None:
         reason = f"卡号 {header.card_no} 登记在另一税号或另一台开票机"
     elif card.withdrawn:
         reason = f"卡号 {header.card_no} 已停用，请使用重新发行的金税卡"
-    elif facts.examination.signer != card.fingerprint:
+    elif facts.signer != card.fingerprint:
         reason = "签名证书不是登记的证书"
     else:
         return None

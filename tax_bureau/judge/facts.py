@@ -74,8 +74,6 @@ class Examination:
         fault: Why the content could not be taken: `signature`, `envelope`, `content`, or nothing.
         reason: The same in one short Chinese line.
         code: The error's own code, for a fault in the content.
-        signer: Fingerprint of the certificate that signed.
-        signed_on: The day on which the card signed.
         differences: Where detail and summary disagree, each in a short Chinese phrase.
         collected: What the report brings to the comparison, per invoice kind.
     """
@@ -83,8 +81,6 @@ class Examination:
     fault: Fault = ""
     reason: str = ""
     code: str = ""
-    signer: str = ""
-    signed_on: date | None = None
     differences: tuple[str, ...] = ()
     collected: Mapping[str, Figures] = field(default_factory=dict)
 
@@ -95,6 +91,8 @@ class Facts:
 
     Attributes:
         header: The report's proven public header.
+        signer: Fingerprint of the certificate that signed it.
+        signed_on: The day on which the card signed.
         enrolled: The taxpayer has a key on file.
         card: The card that the header names, if it is registered.
         examination: What opening the file showed.
@@ -105,6 +103,8 @@ class Facts:
     """
 
     header: PublicHeader
+    signer: str
+    signed_on: date
     enrolled: bool
     card: CardOnFile | None
     examination: Examination

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
-
 from shared.ids import parse_stamp
 from tax_bureau.judge.facts import Facts, Finding
 
@@ -19,7 +17,7 @@ def check(facts: Facts) -> Finding | None:
     assert facts.card is not None, "asked after card_known"
     lock_date = facts.card.lock_date
     copied = parse_stamp(facts.header.stamp).moment.date()
-    last: date = max(copied, facts.examination.signed_on or copied)
+    last = max(copied, facts.signed_on)
     if last <= lock_date:
         return None
     return Finding(

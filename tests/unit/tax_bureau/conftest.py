@@ -1,0 +1,15 @@
+"""A bureau for every test that asks for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.bureau import Office
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    """Return a bureau in a folder of its own."""
+    return Office(tmp_path / "office")
