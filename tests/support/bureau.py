@@ -30,6 +30,8 @@ from shared.model.result import ProvenResult, prove_result
 from shared.model.taxcard import TaxCard, read_taxcard
 from tax_bureau.app import make_app
 from tax_bureau.home import Bureau, init_bureau, open_bureau
+from tax_bureau.issue import KeyType
+from tax_bureau.judge.facts import Declaration
 from tax_bureau.registry import CardOrder
 from tests.support.pki import NOW, OTHER_TAXPAYER, TAXPAYER, TAXPAYER_NAME
 from tests.support.reports import sealed
@@ -56,6 +58,11 @@ def _template() -> Path:
         bureau.registry.enroll(taxpayer, load_key_file(out, PIN).certificate)
     bureau.store.close()
     return root
+
+
+@functools.cache
+def _issued_key(taxpayer_id: str) -> SoftSigner:
+    return load_key_file(_template() / f"{taxpayer_id}.p12", PIN)
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,13 @@ class Office:
 
     def key(self, taxpayer_id: str = TAXPAYER) -> SoftSigner:
         """Return a taxpayer's enterprise key."""
-        return load_key_file(self.root / f"{taxpayer_id}.p12", PIN)
+        return _issued_key(taxpayer_id)
+
+    def new_key(self, name: str, *, key_type: KeyType = "p256", taxpayer_id: TaxpayerId = TAXPAYER) -> SoftSigner:
+        """Return a further key of a taxpayer; it is not on file."""
+        out = self.root / f"{name}.p12"
+        self.bureau.registry.issue_key(taxpayer_id, out, PIN, key_type=key_type, name=TAXPAYER_NAME)
+        return load_key_file(out, PIN)
 
     def seal(self, card: Signer | None = None, **changes: Any) -> tuple[bytes, SealedReport]:
         """Return a report of July 2026 sealed to this bureau."""
@@ -135,8 +148,6 @@ class Office:
 
     def declare(self, figures: Mapping[str, Any] | None = None) -> None:
         """Declare July: matching, or with figures; and have everything judged that is due."""
-        from tax_bureau.judge.facts import Declaration
-
         declaration = Declaration(matching=True) if figures is None else Declaration(figures=figures)
         self.bureau.desk.declare(TAXPAYER, PERIOD, declaration)
         self.bureau.desk.judge_all()
