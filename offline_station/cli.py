@@ -1,0 +1,1034 @@
+"""The verbs of the invoicing PC (开票机), in the order of the original software's buttons."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, cast
+
+import click
+
+from offline_station.card.port import CardReading
+from offline_station.core.card_rules import CopyRecord, SeenResult
+from offline_station.core.next_action import Situation, age_in_words, next_action
+from offline_station.ledger.export import export_invoices
+from offline_station.ledger.store import InvoiceFilter
+from offline_station.shell import visit
+from offline_station.shell.doctor import examine_station
+from offline_station.shell.home import Home
+from offline_station.shell.journal import export_log
+from offline_station.shell.station import PROGRAM, Answer, Refusal, Station
+from offline_station.shell.store import Event, ReportLife
+from shared.cli import FILE, FOLDER, Context, Outcome, Program, add_standard_verbs, argument, option
+from shared.clock import Clock, SystemClock, format_time
+from shared.errors import ExitCode, NotInitialised, StationBusy, TaxferryError, UsageError
+from shared.ids import taxpayer_id_warning
+from shared.model.report import KIND_NAMES, InvoiceKind, InvoiceStatus
+from shared.money import format_fen, format_yuan
+from shared.states import CardState, OfflineState
+from shared.text import Text, both
+
+program = Program(
+    PROGRAM, Text("税渡 开票机：抄税、报税、清卡，不连网络", "taxferry, invoicing PC: copy, report, clear; no network")
+)
+clock: Clock = SystemClock()
+
+_CLOCK_TOLERANCE_SECONDS: Final = 300
+_STATES: Final = {
+    "to-copy": Text("待抄税", "to copy"),
+    "copied": Text("已抄税，待报税", "copied, to be reported"),
+    "to-clear": Text("待清卡", "to clear"),
+    "done": Text("已完成", "done"),
+    "locked": Text("锁死", "locked"),
+}
+_LIVES: Final = {
+    OfflineState.COPIED: Text("已抄税", "copied"),
+    OfflineState.SEALED: Text("已生成报税文件", "sealed"),
+    OfflineState.CARRIED: Text("已放上U盘", "on the stick"),
+    OfflineState.FAILED: Text("报税失败", "failed"),
+    OfflineState.SUCCEEDED: Text("报税成功", "succeeded"),
+    OfflineState.CLEARED: Text("已清卡", "cleared"),
+    OfflineState.ACKNOWLEDGED: Text("已结案", "acknowledged"),
+    OfflineState.SUPERSEDED: Text("已被新的抄税取代", "superseded"),
+}
+
+
+def _home(context: Context) -> Home:
+    return Home(context.home)
+
+
+def _open(context: Context) -> Station:
+    return Station.open(_home(context), clock)
+
+
+def _look(context: Context) -> Station:
+    """Open for looking: if another process is at work, what it has saved so far is shown."""
+    try:
+        return Station.open(_home(context), clock)
+    except StationBusy:
+        return Station.open(_home(context), clock, exclusive=False)
+
+
+def _warnings(reading: CardReading) -> list[Text]:
+    found = []
+    behind = (reading.at - clock.now()).total_seconds()
+    if behind > _CLOCK_TOLERANCE_SECONDS:
+        age = age_in_words(behind)
+        found.append(
+            Text(
+                f"本机时钟比税局时间慢 {age.zh}，请校正；判断按税局时间进行",
+                f"this PC's clock is {age.en} behind the bureau's; correct it. decisions use the bureau's time",
+            )
+        )
+    return found
+
+
+# init
+
+
+@program.verb(
+    "init",
+    Text("初始化：装入金税卡，设置传出目录和传入目录", "take a card in, and set the outbox and inbox"),
+    option(
+        "--card",
+        type=FILE,
+        help=Text("金税卡文件（.taxcard），装入后原文件移走", "the card file (.taxcard); it is moved in"),
+    ),
+    option("--outbox", type=FOLDER, help=Text("传出目录：.dat 和 .ack 放在这里", "outbox: .dat and .ack are put here")),
+    option("--inbox", type=FOLDER, help=Text("传入目录：在这里找 .txt", "inbox: .txt is looked for here")),
+)
+def init(context: Context, card: Path | None, outbox: Path | None, inbox: Path | None) -> Outcome:
+    """Take a card in."""
+    home = _home(context)
+    if card is None and not home.card.exists():
+        raise UsageError(reason=Text("缺少 --card FILE", "--card FILE is missing"), command=f"{PROGRAM} init")
+    done = Station.initialise(home, card, clock, outbox=outbox, inbox=inbox)
+    with _open(context) as station:
+        reading = station.read()
+        facts = reading.facts
+        lines = [
+            Text(f"已装入金税卡 {done.card_no}", f"card {done.card_no} is in")
+            if done.taken_in
+            else Text(f"金税卡 {done.card_no} 已经在本站，没有重复装入", f"card {done.card_no} was in already"),
+            _who(reading),
+            Text(f"传出目录 {station.outbox}", f"outbox {station.outbox}"),
+            Text(f"传入目录 {station.inbox}", f"inbox {station.inbox}"),
+        ]
+        odd = taxpayer_id_warning(facts.taxpayer_id)
+        if odd is not None:
+            lines.append(odd)
+        data = {
+            "card_no": done.card_no,
+            "taxpayer_id": facts.taxpayer_id,
+            "taxpayer_name": reading.taxpayer_name,
+            "machine_no": facts.machine_no,
+            "sub_machines": reading.sub_machines,
+            "taken_in": done.taken_in,
+            "outbox": str(station.outbox),
+            "inbox": str(station.inbox),
+            "home": str(home.root),
+            "lock_date": facts.lock_date.isoformat(),
+        }
+        return Outcome(data, lines, station.next_action(reading))
+
+
+def _who(reading: CardReading) -> Text:
+    facts = reading.facts
+    which = (
+        Text(f"主机（另有 {reading.sub_machines} 台分机）", f"main machine (and {reading.sub_machines} sub machines)")
+        if facts.machine_no == 0
+        else Text(f"{facts.machine_no} 号分机", f"machine {facts.machine_no}")
+    )
+    return Text(
+        f"{reading.taxpayer_name} 税号 {facts.taxpayer_id} {which.zh}",
+        f"{reading.taxpayer_name}, taxpayer {facts.taxpayer_id}, {which.en}",
+    )
+
+
+# invoices
+
+invoices = program.group("invoices", Text("已开发票：导入、查询、导出", "invoices: import, list, export"))
+_KIND: Final = click.Choice(sorted(KIND_NAMES))
+_STATUS: Final = click.Choice(["positive", "negative", "positive-void", "negative-void", "blank-void"])
+
+
+def _filter_options() -> list[click.Parameter]:
+    return [
+        option("--month", metavar="YYYY-MM", help=Text("开票月份", "month of issue")),
+        option("--kind", type=_KIND, help=Text("票种", "invoice kind")),
+        option("--status", type=_STATUS, help=Text("状态", "status")),
+        option(
+            "--text",
+            default="",
+            help=Text("号码、购方名称或税号的一部分", "part of the number, buyer's name or number"),
+        ),
+    ]
+
+
+def _filter(month: str | None, kind: str | None, status: str | None, text: str) -> InvoiceFilter:
+    if month is not None:
+        try:
+            date.fromisoformat(month + "-01")
+        except ValueError:
+            raise UsageError(
+                reason=Text(f"月份应为 YYYY-MM：{month}", f"a month is YYYY-MM: {month}"), command=f"{PROGRAM} invoices"
+            ) from None
+    return InvoiceFilter(
+        month=month, kind=cast("InvoiceKind | None", kind), status=cast("InvoiceStatus | None", status), text=text
+    )
+
+
+@invoices.verb(
+    "import",
+    Text(
+        "导入开票软件导出的发票清单（xls、xlsx、csv、xml、txt）\n\n每个文件要么全部导入，要么一张也不导入。",
+        "import lists that the invoicing software exported (xls, xlsx, csv, xml, txt)\n\nEach file wholly or not at all.",
+    ),
+    argument("files", nargs=-1, required=True, type=FILE, help=Text("发票清单", "invoice lists")),
+    option("--kind", type=_KIND, help=Text("清单不写票种时的票种", "the kind, for lists that do not say it")),
+)
+def invoices_import(context: Context, files: tuple[Path, ...], kind: str | None) -> Outcome:
+    """Take over invoice lists."""
+    with _open(context) as station:
+        reports = station.import_files(files, kind=cast("InvoiceKind | None", kind), progress=context.progress)
+        behind = station.behind()
+        next_one = station.next_action()
+    lines: list[Text] = []
+    errors: list[TaxferryError] = []
+    warnings: list[Text] = []
+    for report in reports:
+        error = report.error
+        if error is not None:
+            errors.append(error)
+            lines.append(Text(f"{report.file}：没有导入", f"{report.file}: not imported"))
+            lines += [Text(f"  {p.in_words.zh}", f"  {p.in_words.en}") for p in report.problems[:20]]
+            if report.problem_count > 20:
+                more = report.problem_count - 20
+                lines.append(Text(f"  另有 {more} 处", f"  and {more} more"))
+        else:
+            sums = f"{format_yuan(report.amount)} + {format_yuan(report.tax)}"
+            lines.append(
+                Text(
+                    f"{report.file}：导入 {report.invoices} 张（作废 {report.voided}），{sums}，跳过已有 {report.skipped} 张",
+                    f"{report.file}: {report.invoices} invoices ({report.voided} void), {sums}, {report.skipped} known "
+                    "already",
+                )
+            )
+        lines += [Text(f"  注意 {w.in_words.zh}", f"  note {w.in_words.en}") for w in report.warnings[:20]]
+    if behind:
+        warnings.append(_behind(sorted(behind)))
+    return Outcome({"files": [r.as_json() for r in reports]}, lines, next_one, warnings, errors=errors)
+
+
+def _behind(months: Sequence[str]) -> Text:
+    text = "、".join(months)
+    return Text(
+        f"{text} 的发票明细比卡上的少（恢复过备份），请重新导入这些月份的清单",
+        f"the ledger holds less than the card for {text} (a backup was restored): import those months' lists again",
+    )
+
+
+@invoices.verb(
+    "list",
+    Text("已开发票查询", "show invoices"),
+    *_filter_options(),
+    option("--limit", type=click.IntRange(1, 1000), default=50, help=Text("每页张数", "invoices per page")),
+    option("--after", help=Text("上一页给出的续页标记", "where the page before ended")),
+)
+def invoices_list(
+    context: Context,
+    month: str | None,
+    kind: str | None,
+    status: str | None,
+    text: str,
+    limit: int,
+    after: str | None,
+) -> Outcome:
+    """Show a page of invoices."""
+    wanted = _filter(month, kind, status, text)
+    with _look(context) as station:
+        page = station.ledger.invoices(wanted, limit=limit, after=after)
+        count = station.ledger.count(wanted)
+        next_one = station.next_action()
+    lines = [
+        both(f"{i.day}  {i.kind}  {i.key}  {i.status:14} {i.amount:>16} {i.tax:>14}  {i.buyer_name}")
+        for i in page.invoices
+    ]
+    lines.append(Text(f"共 {count} 张", f"{count} in all"))
+    if page.after is not None:
+        lines.append(Text(f"下一页：--after {page.after}", f"next page: --after {page.after}"))
+    data = {
+        "items": [
+            i.model_dump(mode="json", exclude={"lines", "type"}) | {"lines": len(i.lines)} for i in page.invoices
+        ],
+        "count": count,
+        "after": page.after,
+    }
+    return Outcome(data, lines, next_one)
+
+
+@invoices.verb(
+    "export",
+    Text("数据导出：把发票存为 xlsx 或 csv", "save invoices as xlsx or csv"),
+    argument("file", type=FILE, help=Text("目标文件，.xlsx 或 .csv", "target file, .xlsx or .csv")),
+    *_filter_options(),
+)
+def invoices_export(
+    context: Context, file: Path, month: str | None, kind: str | None, status: str | None, text: str
+) -> Outcome:
+    """Export invoices."""
+    wanted = _filter(month, kind, status, text)
+    with _look(context) as station:
+        total = station.ledger.count(wanted)
+        what = Text("导出", "exporting")
+        count = export_invoices(
+            station.ledger.each_invoice(wanted), file, progress=lambda done: context.progress(done, total, what)
+        )
+        next_one = station.next_action()
+    line = Text(f"已导出 {count} 张到 {file}", f"{count} invoices are in {file}")
+    return Outcome({"file": str(file), "invoices": count}, [line], next_one)
+
+
+# status
+
+
+@program.verb("status", Text("报税状态：卡的状态、锁死日期、剩余天数", "the card's state, lock date and days left"))
+def status(context: Context) -> Outcome:
+    """Show the card."""
+    with _look(context) as station:
+        reading = station.read()
+        copy = reading.facts.open_copy
+        life = station.life_of(copy)
+        next_one = station.next_action(reading)
+        behind = sorted(station.behind())
+    facts = reading.facts
+    state = _state(reading)
+    lines = [
+        _who(reading),
+        Text(f"状态：{_STATES[state].zh}", f"state: {_STATES[state].en}"),
+        Text(
+            f"锁死日期 {facts.lock_date}，剩 {reading.days_left} 天",
+            f"lock date {facts.lock_date}, {reading.days_left} days",
+        ),
+    ]
+    if reading.locked:
+        lines.append(
+            Text(
+                "已过锁死日期：不能抄税和远程报税；已有的报税成功结果仍可清卡",
+                "the lock date has passed: no copy, no remote report; a success that is here can still clear",
+            )
+        )
+    if copy is not None:
+        lines.append(_copy_line(copy, life))
+    if reading.upload_deadline is not None:
+        lines.append(Text(f"上传截止日期 {reading.upload_deadline}", f"upload deadline {reading.upload_deadline}"))
+    limits = "，".join(f"{kind} {format_yuan(fen)}" for kind, fen in sorted(reading.offline_limits.items()))
+    hours = "—" if reading.offline_hours is None else str(reading.offline_hours)
+    lines.append(Text(f"离线开票 {hours} 小时；限额 {limits or '—'}", f"offline {hours} h; limits {limits or '-'}"))
+    warnings = _warnings(reading) + ([_behind(behind)] if behind else [])
+    data: dict[str, object] = {
+        "state": state,
+        "card_state": reading.state.value,
+        "locked": reading.locked,
+        "taxpayer_id": facts.taxpayer_id,
+        "taxpayer_name": reading.taxpayer_name,
+        "machine_no": facts.machine_no,
+        "sub_machines": reading.sub_machines,
+        "card_no": facts.card_no,
+        "lock_date": facts.lock_date.isoformat(),
+        "days_left": reading.days_left,
+        "last_copied_at": _time(reading.last_copied_at),
+        "last_cleared_at": _time(reading.last_cleared_at),
+        "next_period_start": _iso(reading.next_period_start),
+        "upload_deadline": _iso(reading.upload_deadline),
+        "offline_hours": reading.offline_hours,
+        "offline_limits": {kind: format_fen(fen) for kind, fen in sorted(reading.offline_limits.items())},
+        "stock": dict(sorted(reading.stock.items())),
+        "last_result_no": facts.last_result_no,
+        "trust_version": reading.trust_version,
+        "bureau_time": _time(facts.clock_floor),
+        "open_copy": _copy_json(copy, life) if copy else None,
+        "next_action": str(next_one),
+    }
+    return Outcome(data, lines, next_one, warnings)
+
+
+def _state(reading: CardReading) -> str:
+    # A success that is here unlocks the card: to clear is then the fact that counts.
+    return "locked" if reading.locked and reading.state is not CardState.TO_CLEAR else reading.state.value
+
+
+def _copy_line(copy: CopyRecord, life: ReportLife | None) -> Text:
+    where = _LIVES[life.state] if life else _LIVES[OfflineState.COPIED]
+    return Text(
+        f"{copy.name.in_words.zh}：{copy.period_start} 至 {copy.period_end}，{copy.invoice_count} 张，{where.zh}",
+        f"{copy.name.in_words.en}: {copy.period_start} to {copy.period_end}, {copy.invoice_count} invoices, {where.en}",
+    )
+
+
+def _copy_json(copy: CopyRecord, life: ReportLife | None) -> dict[str, object]:
+    return {
+        "stem": copy.name.stem,
+        "stamp": str(copy.name.stamp),
+        "kind": copy.kind,
+        "nonce": copy.nonce,
+        "sequence": copy.sequence,
+        "period_start": copy.period_start.isoformat(),
+        "period_end": copy.period_end.isoformat(),
+        "invoice_count": copy.invoice_count,
+        "report_digest": copy.report_digest,
+        "copied_at": format_time(copy.copied_at),
+        "state": life.state.value if life else OfflineState.COPIED.value,
+    }
+
+
+def _time(moment: Any) -> str | None:
+    return format_time(moment) if moment is not None else None
+
+
+def _iso(day: date | None) -> str | None:
+    return day.isoformat() if day is not None else None
+
+
+# copy
+
+
+@program.verb(
+    "copy",
+    Text(
+        "抄税处理：在卡上固定上月的发票\n\n没有业务的月份也要抄税（零申报）。",
+        "freeze last month's figures on the card\n\nA month without business is copied too (a zero report).",
+    ),
+    option(
+        "--adhoc", is_flag=True, help=Text("非征期抄税：上次抄税以来到现在", "ad hoc: from the last copy until now")
+    ),
+    option(
+        "--again",
+        is_flag=True,
+        help=Text("取代还没清卡的抄税；旧的不能再清卡", "supersede an uncleared copy, which can then no longer clear"),
+    ),
+)
+def copy_verb(context: Context, adhoc: bool, again: bool) -> Outcome:
+    """Copy."""
+    with _open(context) as station:
+        made = station.copy(kind="adhoc" if adhoc else "period", again=again)
+        life = station.life_of(made)
+        next_one = station.next_action()
+        replaced = [c for c, _ in station.copies() if c.superseded_by == made.nonce]
+        warnings = _warnings(station.read())
+    lines = [_copy_line(made, life)]
+    if made.invoice_count == 0:
+        lines.append(Text("本期没有发票：零申报", "no invoices in the period: a zero report"))
+    lines += _summary_lines(made)
+    lines += [
+        Text(
+            f"{old.name.in_words.zh} 已被取代，不能再用来清卡", f"{old.name.in_words.en} is superseded and cannot clear"
+        )
+        for old in replaced
+    ]
+    data = _copy_json(made, life) | {
+        "summaries": [s.model_dump(mode="json") for s in made.summaries],
+        "superseded": [old.nonce for old in replaced],
+    }
+    return Outcome(data, lines, next_one, warnings)
+
+
+def _summary_lines(copy: CopyRecord) -> list[Text]:
+    found = []
+    for s in copy.summaries:
+        name = KIND_NAMES[s.kind]
+        found.append(
+            Text(
+                f"  {s.kind} {name.zh}：正 {s.positive_count} 负 {s.negative_count} "
+                f"废 {s.positive_void_count + s.negative_void_count + s.blank_void_count}，"
+                f"正数 {s.positive_amount} + {s.positive_tax}，负数 {s.negative_amount} + {s.negative_tax}，"
+                f"库存 {s.opening}→{s.closing}",
+                f"  {s.kind} {name.en}: {s.positive_count} positive, {s.negative_count} negative, "
+                f"{s.positive_void_count + s.negative_void_count + s.blank_void_count} void; "
+                f"{s.positive_amount} + {s.positive_tax}, {s.negative_amount} + {s.negative_tax}; "
+                f"stock {s.opening}→{s.closing}",
+            )
+        )
+    return found
+
+
+# report
+
+
+@program.verb(
+    "report",
+    Text(
+        "远程报税：核对明细与汇总，生成报税文件（.dat）\n\n只生成一次；再执行得到同一文件。",
+        "check detail against summary and seal the report (.dat)\n\nIt is sealed once; again gives the same bytes.",
+    ),
+    option(
+        "--reseal",
+        is_flag=True,
+        help=Text("税局公钥更换后重新加密；摘要会不同", "seal again, to a new bureau key; the digest changes"),
+    ),
+)
+def report(context: Context, reseal: bool) -> Outcome:
+    """Seal the report."""
+    with _open(context) as station:
+        done = station.report(reseal=reseal, progress=context.progress)
+        stick = None if done.finished else visit.put_report_on_stick(station)
+        next_one = station.next_action()
+        life = station.life_of(done.copy)
+        warnings = _warnings(station.read())
+    copy = done.copy
+    lines = [
+        Text(f"报税文件已生成：{done.path}", f"the report is sealed: {done.path}")
+        if done.sealed_now
+        else Text(f"报税文件早已生成，内容不变：{done.path}", f"the report was sealed before, unchanged: {done.path}"),
+        _copy_line(copy, life),
+        Text(
+            f"{done.size_bytes} 字节，摘要 {copy.report_digest}",
+            f"{done.size_bytes} bytes, digest {copy.report_digest}",
+        ),
+    ]
+    if stick:
+        lines.append(Text(f"已放上U盘“{stick}”", f"it is on the stick '{stick}' too"))
+    if done.finished:
+        lines.append(Text("该报告已经清卡，无需再报", "that report was cleared already: there is nothing to report"))
+    data = {
+        "file": str(done.path),
+        "report_digest": copy.report_digest,
+        "invoice_count": copy.invoice_count,
+        "bytes": done.size_bytes,
+        "sealed_now": done.sealed_now,
+        "stick": stick,
+        "stem": copy.name.stem,
+        "stamp": str(copy.name.stamp),
+        "kind": copy.kind,
+    }
+    return Outcome(data, lines, next_one, warnings)
+
+
+# result
+
+
+@program.verb(
+    "result",
+    Text(
+        "报税结果：查找、验证并显示结果（.txt）\n\n不给文件时在传入目录和U盘上查找。",
+        "find, prove and show the result (.txt)\n\nWithout a file, the inbox and the stick are searched.",
+    ),
+    argument("file", required=False, type=FILE, help=Text("结果文件", "the result file")),
+)
+def result(context: Context, file: Path | None) -> Outcome:
+    """Take notice of the result."""
+    with _open(context) as station:
+        answer = station.result(file, more=[] if file is not None else visit.results_on_stick(station))
+        next_one = station.next_action()
+        warnings = _warnings(station.read())
+    lines: list[Text] = []
+    data: dict[str, object] = {}
+    code = ExitCode.OK
+    if answer.processing:
+        lines.append(
+            Text(
+                "税局正在处理中（Y），还没有结果；卡没有改动",
+                "the bureau is still processing (Y): there is no result yet, and the card is untouched",
+            )
+        )
+        next_one = Text(
+            "10 到 15 分钟后在上网机再次查询结果；不要重复上传",
+            "ask again on the Internet PC in 10 to 15 minutes; do not upload again",
+        )
+        data = {"report_digest": None, "outcome": "processing", "code": "Y", "message": str(lines[0])}
+        code = ExitCode.STILL_PROCESSING
+    elif answer.verdict is not None:
+        data, lines = _verdict(answer)
+        lines += list(answer.verdict.warnings)
+    elif answer.from_memory is not None:
+        data, lines = _remembered(answer.from_memory)
+    data["refused"] = [_refusal_json(r) for r in answer.refused]
+    known = bool(lines)
+    if known:
+        for refusal in answer.refused:
+            lines += _refusal_lines(refusal)
+    # An exit status of 0 means a proven result: what else lay there is told, and is no failure of this verb.
+    errors = [] if known else [r.error for r in _most_telling(answer.refused)]
+    return Outcome(data, lines, next_one, warnings if code is ExitCode.OK and not known else (), code, errors)
+
+
+def _verdict(answer: Answer) -> tuple[dict[str, object], list[Text]]:
+    verdict = answer.verdict
+    assert verdict is not None
+    found = verdict.result
+    lines = []
+    if found.outcome == "success":
+        lines.append(Text(f"报税成功：{found.name.in_words.zh}", f"success: {found.name.in_words.en}"))
+        if found.lock_date is not None:
+            lines.append(Text(f"清卡后锁死日期 {found.lock_date}", f"lock date after clearing: {found.lock_date}"))
+    else:
+        lines.append(
+            Text(
+                f"报税失败：{found.name.in_words.zh}，错误号 {found.code}，{found.message}",
+                f"failure: {found.name.in_words.en}, {found.code}: {found.message}",
+            )
+        )
+    lines.append(
+        Text(
+            f"受理回执 {found.receipt_no}，税局时间 {format_time(found.bureau_time)}",
+            f"receipt {found.receipt_no}, bureau time {format_time(found.bureau_time)}",
+        )
+    )
+    if verdict.effect == "applied-before":
+        lines.append(Text("该结果已经用来清过卡", "the card was cleared with this result already"))
+    elif verdict.effect == "repeated":
+        lines.append(Text("该结果之前已经登记", "this result was taken notice of before"))
+    data = {
+        "report_digest": found.report_digest,
+        "outcome": found.outcome,
+        "code": found.code,
+        "message": found.message,
+        "stem": found.name.stem,
+        "receipt_no": found.receipt_no,
+        "result_no": found.result_no,
+        "bureau_time": format_time(found.bureau_time),
+        "lock_date": _iso(found.lock_date),
+        "effect": verdict.effect,
+    }
+    return data, lines
+
+
+def _remembered(copy: CopyRecord) -> tuple[dict[str, object], list[Text]]:
+    seen: SeenResult | None = copy.success or copy.failure
+    assert seen is not None
+    what = Text("报税成功", "success") if seen.outcome == "success" else Text("报税失败", "failure")
+    tail = Text("，已清卡", ", cleared") if copy.cleared_at else Text("", "")
+    reason = f" {seen.code} {seen.message}" if seen.code else ""
+    line = Text(
+        f"没有新的结果；已有的是：{copy.name.in_words.zh} {what.zh}{reason}{tail.zh}",
+        f"no new result; the one known is: {copy.name.in_words.en}, {what.en}{reason}{tail.en}",
+    )
+    data: dict[str, object] = {
+        "report_digest": copy.report_digest,
+        "outcome": seen.outcome,
+        "code": seen.code,
+        "message": seen.message,
+        "stem": copy.name.stem,
+        "receipt_no": seen.receipt_no,
+        "result_no": seen.result_no,
+        "bureau_time": format_time(seen.bureau_time),
+        "lock_date": _iso(seen.lock_date),
+        "effect": "applied-before" if copy.cleared_at else "repeated",
+    }
+    return data, [line]
+
+
+def _refusal_json(refusal: Refusal) -> dict[str, object]:
+    return {
+        "file": refusal.name,
+        "moved_to": str(refusal.moved_to) if refusal.moved_to else None,
+        **refusal.error.as_json(),
+    }
+
+
+def _refusal_lines(refusal: Refusal) -> list[Text]:
+    error = refusal.error
+    lines = [
+        Text(
+            f"没有采用 {refusal.name}：{error.text.zh} [{error.code}]",
+            f"not taken: {refusal.name}: {error.text.en} [{error.code}]",
+        )
+    ]
+    if refusal.moved_to is not None:
+        lines.append(Text(f"  已移到 {refusal.moved_to}", f"  moved to {refusal.moved_to}"))
+    return lines
+
+
+def _most_telling(refused: Sequence[Refusal]) -> list[Refusal]:
+    """Put what was moved aside, being useless to everybody, behind what merely belongs elsewhere."""
+    return sorted(refused, key=lambda r: r.moved_to is None)
+
+
+# clear
+
+
+@program.verb(
+    "clear",
+    Text(
+        "清卡操作：先备份，再用报税成功的结果清卡，写出清卡回执（.ack）",
+        "back up, clear the card with the proven success, and write the clear receipt (.ack)",
+    ),
+)
+def clear(context: Context) -> Outcome:
+    """Clear the card."""
+    with _open(context) as station:
+        done = station.clear()
+        reading = station.read()
+        warnings = _warnings(reading)
+    record = done.record
+    lines = [
+        Text(
+            f"已经清过卡：{record.copy.name.in_words.zh}（{record.copy.cleared_at:%Y-%m-%d %H:%M}）",
+            f"cleared already: {record.copy.name.in_words.en} ({record.copy.cleared_at:%Y-%m-%d %H:%M})",
+        )
+        if record.already
+        else Text(f"清卡成功：{record.copy.name.in_words.zh}", f"cleared: {record.copy.name.in_words.en}"),
+        Text(f"锁死日期 {reading.facts.lock_date}", f"lock date {reading.facts.lock_date}"),
+        Text(f"清卡回执 {done.ack}", f"clear receipt {done.ack}"),
+    ]
+    if done.backup is not None:
+        lines.append(Text(f"清卡前的备份 {done.backup.path}", f"backup from before: {done.backup.path}"))
+    if not record.already:
+        lines.append(
+            Text(
+                "现在可以重新启动开票软件；启动完成前不要拔卡",
+                "the invoicing software may restart now; leave the card in until it has",
+            )
+        )
+    next_one = Text(
+        f"用U盘把 {done.ack.name} 带到上网机（stick sync）送交税局；之后正常开票",
+        f"carry {done.ack.name} to the Internet PC (stick sync), which delivers it; then go on invoicing",
+    )
+    data = {
+        "cleared": True,
+        "already": record.already,
+        "lock_date": reading.facts.lock_date.isoformat(),
+        "ack_file": str(done.ack),
+        "report_digest": record.copy.report_digest,
+        "stem": record.copy.name.stem,
+        "cleared_at": _time(record.copy.cleared_at),
+        "backup": str(done.backup.path) if done.backup else None,
+        "upload_deadline": _iso(reading.upload_deadline),
+        "next_period_start": _iso(reading.next_period_start),
+        "offline_hours": reading.offline_hours,
+        "offline_limits": {kind: format_fen(fen) for kind, fen in sorted(reading.offline_limits.items())},
+    }
+    return Outcome(data, lines, next_one, warnings)
+
+
+# stick
+
+stick = program.group("stick", Text("U盘：准备、查看、同步、拔出", "the stick: prepare, list, sync, eject"))
+_FOLDER_ARGUMENT: Final = Text("U盘的文件夹；默认上次用的", "the stick's folder; the one used last by default")
+
+
+@stick.verb(
+    "prepare",
+    Text("准备U盘：建立 TAXFERRY 文件夹和标记", "make a folder a stick of ours: marker and folders"),
+    argument("folder", type=FOLDER, help=Text("U盘的文件夹", "the stick's folder")),
+    option("--label", default="", help=Text("给人看的名称", "its name for people")),
+)
+def stick_prepare(context: Context, folder: Path, label: str) -> Outcome:
+    """Prepare a stick."""
+    with _open(context) as station:
+        identity = visit.prepare(station, folder, label)
+    line = Text(f"U盘“{identity.label}”已准备好（{folder}）", f"the stick '{identity.label}' is ready ({folder})")
+    data = {"path": str(folder), "id": identity.id, "label": identity.label, "made_at": identity.made_at}
+    return Outcome(data, [line], Text("执行 stick sync 放上报税文件", "run stick sync to put the report on it"))
+
+
+@stick.verb(
+    "list",
+    Text("查看U盘上的文件", "show what lies on the stick"),
+    argument("folder", required=False, type=FOLDER, help=_FOLDER_ARGUMENT),
+)
+def stick_list(context: Context, folder: Path | None) -> Outcome:
+    """List a stick."""
+    with _look(context) as station:
+        path, identity, found = visit.listing(station, folder)
+        next_one = station.next_action()
+    label = identity.label if identity else None
+    lines = [
+        Text(f"U盘“{label}”（{path}）", f"stick '{label}' ({path})")
+        if label
+        else Text(f"{path} 还没有准备成U盘，只能读取", f"{path} is not a prepared stick; it can be read only")
+    ]
+    lines += [both(f"  {f.place:10} {f.name}  {f.size}") for f in found.files]
+    lines += [
+        Text(f"  {u.place:10} {u.name}  {u.error.text.zh}", f"  {u.place:10} {u.name}  {u.error.text.en}")
+        for u in found.unusable
+    ]
+    lines.append(Text(f"其他文件 {found.foreign} 个（不处理）", f"{found.foreign} other files (left alone)"))
+    data = {
+        "path": str(path),
+        "label": label,
+        "items": [{"name": f.name, "place": f.place, "bytes": f.size, "suffix": f.suffix} for f in found.files],
+        "unusable": [{"name": u.name, "place": u.place, **u.error.as_json()} for u in found.unusable],
+        "foreign": found.foreign,
+    }
+    return Outcome(data, lines, next_one)
+
+
+@stick.verb(
+    "sync",
+    Text("与U盘双向同步：放上 .dat 和 .ack，取下 .txt", "both ways in one go: .dat and .ack onto it, .txt off it"),
+    argument("folder", required=False, type=FOLDER, help=_FOLDER_ARGUMENT),
+)
+def stick_sync(context: Context, folder: Path | None) -> Outcome:
+    """Carry both ways."""
+    with _open(context) as station:
+        done = visit.sync(station, folder)
+        next_one = station.next_action()
+        facts = station.read().facts
+    lines = [Text(f"U盘“{done.label}”（{done.path}）", f"stick '{done.label}' ({done.path})")]
+    lines += [Text(f"  放上 {name}", f"  put on: {name}") for name in done.placed]
+    lines += [Text(f"  取下 {name}", f"  taken: {name}") for name in done.taken]
+    lines += [Text(f"  已办完，从U盘移走 {name}", f"  done with, removed: {name}") for name in done.removed]
+    if done.trust_version:
+        lines.append(
+            Text(f"  信任文件更新到版本 {done.trust_version}", f"  trust file is now version {done.trust_version}")
+        )
+    if not (done.placed or done.taken or done.removed or done.trust_version):
+        lines.append(Text("  没有要带的文件", "  nothing to carry"))
+    for refusal in done.refused:
+        lines += _refusal_lines(refusal)
+    if done.problem is None:
+        lines.append(visit.REMOVE_SAFELY)
+    if done.taken and facts.open_copy is not None and facts.open_copy.success is None:
+        next_one = Text("在开票机执行 result 查看结果", "run result on the invoicing PC")
+    data = {
+        "path": str(done.path),
+        "label": done.label,
+        "placed": done.placed,
+        "taken": done.taken,
+        "removed": done.removed,
+        "trust_version": done.trust_version or None,
+        "refused": [_refusal_json(r) for r in done.refused],
+    }
+    return Outcome(data, lines, next_one, errors=[done.problem] if done.problem else ())
+
+
+@stick.verb(
+    "eject",
+    Text("确认全部写完，可以拔出", "make sure that everything is written: then it is safe to remove"),
+    argument("folder", required=False, type=FOLDER, help=_FOLDER_ARGUMENT),
+)
+def stick_eject(context: Context, folder: Path | None) -> Outcome:
+    """Make a stick safe to remove."""
+    with _open(context) as station:
+        identity = visit.eject(station, folder)
+        next_one = station.next_action()
+    data = {"safe": True, "label": identity.label if identity else None}
+    return Outcome(data, [visit.REMOVE_SAFELY], next_one)
+
+
+# history
+
+
+@program.verb("history", Text("报税信息查询：每次报税的经过和下一步", "each report's life-line, age and next action"))
+def history(context: Context) -> Outcome:
+    """Show all reports."""
+    with _look(context) as station:
+        now = clock.now()
+        items, lines = [], []
+        for copy, life in station.copies():
+            action = _action_of(station, copy, life)
+            age = age_in_words((now - life.changed_at).total_seconds())
+            code = copy.failure.code if copy.failure and life.state is OfflineState.FAILED else ""
+            lines.append(
+                Text(
+                    f"{copy.name.stem}  {_LIVES[life.state].zh}{code and ' ' + code}（{age.zh}前）  {action.zh}",
+                    f"{copy.name.stem}  {_LIVES[life.state].en}{code and ' ' + code} ({age.en} ago)  {action.en}",
+                )
+            )
+            items.append(
+                _copy_json(copy, life)
+                | {
+                    "code": code,
+                    "changed_at": format_time(life.changed_at),
+                    "age": str(age),
+                    "next_action": str(action),
+                }
+            )
+        next_one = station.next_action()
+    if not items:
+        lines.append(Text("还没有抄过税", "nothing was copied yet"))
+    return Outcome({"items": items}, lines, next_one)
+
+
+def _action_of(station: Station, copy: CopyRecord, life: ReportLife) -> Text:
+    if life.state is OfflineState.CLEARED:
+        if life.ack_stick:
+            return Text(
+                "清卡回执已放上U盘，由上网机送交税局", "the clear receipt is on the stick; the Internet PC delivers it"
+            )
+        return Text("用 stick sync 带出清卡回执", "carry the clear receipt out with stick sync")
+    if life.state in (OfflineState.ACKNOWLEDGED, OfflineState.SUPERSEDED):
+        return Text("无", "nothing")
+    reading = station.read()
+    return next_action(
+        Situation(
+            state=CardState.TO_CLEAR if copy.success else CardState.COPIED,
+            locked=reading.locked,
+            copy=copy,
+            life=life.state,
+            carried_to=life.stick,
+        )
+    )
+
+
+@program.verb(
+    "show",
+    Text("显示一次报税的全部经过", "one report's whole life-line"),
+    argument("id", help=Text("摘要、摘要开头或文件名", "a digest, the start of one, or a file name")),
+)
+def show(context: Context, id: str) -> Outcome:  # noqa: A002
+    """Show one report."""
+    with _look(context) as station:
+        life = station.find(id)
+        copy = next(c for c, _ in station.copies() if c.nonce == life.nonce)
+        events = station.store.events(life.nonce)
+        action = _action_of(station, copy, life)
+        now = clock.now()
+    lines = [_copy_line(copy, life), both(f"nonce {copy.nonce}")]
+    if copy.report_digest:
+        lines.append(Text(f"报告摘要 {copy.report_digest}", f"report digest {copy.report_digest}"))
+    lines += [_event_line(event, now) for event in events]
+    seen = copy.success or copy.failure
+    data = _copy_json(copy, life) | {
+        "bytes": life.size_bytes,
+        "stick": life.stick,
+        "superseded_by": copy.superseded_by,
+        "cleared_at": _time(copy.cleared_at),
+        "result": {
+            "outcome": seen.outcome,
+            "code": seen.code,
+            "message": seen.message,
+            "receipt_no": seen.receipt_no,
+            "result_no": seen.result_no,
+            "bureau_time": format_time(seen.bureau_time),
+        }
+        if seen
+        else None,
+        "events": [{"at": format_time(e.at), "event": e.event, **e.facts} for e in events],
+        "changed_at": format_time(life.changed_at),
+        "next_action": str(action),
+    }
+    return Outcome(data, lines, action)
+
+
+_EVENTS: Final = {
+    **{state.value: words for state, words in _LIVES.items()},
+    "failure": Text("收到结果：报税失败", "result: failure"),
+    "success": Text("收到结果：报税成功", "result: success"),
+    "late-failure": Text("成功之后又收到失败的结果（不影响清卡）", "a failure after the success (clears all the same)"),
+    "ack-carried": Text("清卡回执已放上U盘", "the clear receipt is on the stick"),
+    "acknowledged": Text("税局已收到清卡回执", "the bureau has the clear receipt"),
+}
+
+
+def _event_line(event: Event, now: Any) -> Text:
+    words = _EVENTS.get(event.event, both(event.event))
+    age = age_in_words((now - event.at).total_seconds())
+    facts = "  ".join(
+        str(event.facts[key]) for key in ("code", "message", "receipt_no", "stick", "file") if event.facts.get(key)
+    )
+    when = format_time(event.at)[:16].replace("T", " ")
+    return Text(f"  {when}  {words.zh}  {facts}（{age.zh}前）", f"  {when}  {words.en}  {facts} ({age.en} ago)")
+
+
+# backup, restore, log, doctor
+
+
+@program.verb(
+    "backup",
+    Text("数据备份：发票和报税记录（不含金税卡）", "back up the invoices and the records (never the card)"),
+    argument("file", required=False, type=FILE, help=Text("备份到哪个文件", "where to")),
+)
+def backup(context: Context, file: Path | None) -> Outcome:
+    """Make a backup."""
+    with _open(context) as station:
+        made = station.backup(file)
+        next_one = station.next_action()
+    lines = [
+        Text(f"已备份到 {made.path}（{made.size_bytes} 字节）", f"backed up to {made.path} ({made.size_bytes} bytes)"),
+        Text("备份里没有金税卡：卡只能有一张", "the card is not in it: there is only one card"),
+    ]
+    return Outcome({"file": str(made.path), "bytes": made.size_bytes, "made_at": made.made_at}, lines, next_one)
+
+
+@program.verb(
+    "restore",
+    Text(
+        "数据恢复：先验证备份，再恢复；金税卡不会回退", "prove a backup, then restore it; the card is never rolled back"
+    ),
+    argument("file", type=FILE, help=Text("备份文件", "the backup")),
+)
+def restore(context: Context, file: Path) -> Outcome:
+    """Restore a backup."""
+    done, kept, behind = Station.restore(_home(context), file, clock)
+    with _open(context) as station:
+        next_one = station.next_action()
+    lines = [
+        Text(f"已恢复 {done.made_at} 的备份", f"the backup of {done.made_at} is restored"),
+        Text(f"恢复前的数据保存在 {kept}", f"what was there before is kept in {kept}"),
+    ]
+    warnings = []
+    if behind:
+        warnings.append(_behind(sorted(behind)))
+        next_one = Text("重新导入缺少明细的月份的发票清单", "import the lists of the months that lack detail again")
+    data = {"file": str(file), "made_at": done.made_at, "kept": str(kept), "behind": sorted(behind)}
+    return Outcome(data, lines, next_one, warnings)
+
+
+log = program.group("log", Text("日志", "the log"))
+
+
+@log.verb(
+    "export",
+    Text("导出日志（CSV，可用表格软件打开）", "export the log (CSV, opens in a spreadsheet)"),
+    argument("file", required=False, type=FILE, help=Text("目标文件", "target file")),
+)
+def log_export(context: Context, file: Path | None) -> Outcome:
+    """Export the log."""
+    with _look(context) as station:
+        path, count = export_log(station, file)
+        next_one = station.next_action()
+    line = Text(f"{count} 条日志已导出到 {path}", f"{count} entries are in {path}")
+    return Outcome({"file": str(path), "entries": count}, [line], next_one)
+
+
+@program.verb(
+    "doctor", Text("检测环境：卡、密钥、时钟、文件夹、空间、U盘", "check card, key, clock, folders, space, stick")
+)
+def doctor(context: Context) -> Outcome:
+    """Examine the station."""
+    home = _home(context)
+    if not home.card.exists():
+        raise NotInitialised(home=home.root, program=PROGRAM)
+    with _look(context) as station:
+        findings = examine_station(station)
+        next_one = station.next_action()
+    lines = []
+    for finding in findings:
+        mark = "✓" if finding.ok else "✗"
+        lines.append(
+            Text(f"{mark} {finding.what.zh}：{finding.detail.zh}", f"{mark} {finding.what.en}: {finding.detail.en}")
+        )
+        if finding.remedy is not None:
+            lines.append(Text(f"    {finding.remedy.zh}", f"    {finding.remedy.en}"))
+    bad = [f for f in findings if not f.ok]
+    data = {
+        "ok": not bad,
+        "items": [
+            {
+                "name": f.name,
+                "ok": f.ok,
+                "what": str(f.what),
+                "detail": str(f.detail),
+                "remedy": str(f.remedy) if f.remedy else None,
+            }
+            for f in findings
+        ],
+    }
+    warnings = [Text(f"{f.what.zh}：{f.detail.zh}", f"{f.what.en}: {f.detail.en}") for f in bad]
+    return Outcome(data, lines, next_one, warnings)
+
+
+add_standard_verbs(program)
+
+
+def main() -> None:
+    """Run the program."""
+    program.main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()
