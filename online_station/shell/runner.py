@@ -300,6 +300,11 @@ class Station:
 
     def _work(self, done: Pass, *, only: str | None = None, stop: threading.Event | None = None) -> None:
         self._refresh_trust(done)
+        # Clear receipts first: a delivered one may make a report's result due, which another station fetched before.
+        for ack in self.store.due_acks(self._clock.now()):
+            if stop is not None and stop.is_set():
+                return
+            self._deliver(ack, done)
         steps: dict[str, int] = {}
         progress = True
         while progress and not (stop is not None and stop.is_set()):
@@ -311,14 +316,6 @@ class Station:
                     return
                 steps[digest] = steps.get(digest, 0) + 1
                 progress = self._step(digest, done) or progress
-        for ack in self.store.due_acks(self._clock.now()):
-            if stop is not None and stop.is_set():
-                return
-            self._deliver(ack, done)
-        # A delivered clear receipt may ask for a result that another station fetched first.
-        if done.acks and only is None:
-            for digest in self.store.due(self._clock.now()):
-                self._step(digest, done)
 
     @property
     def _offline(self) -> bool:
