@@ -78,7 +78,7 @@ def parse_certificate_set(content: bytes) -> list[bytes]:
     """Return the certificates of a `certificates` field, unparsed.
 
     Raises:
-        Malformed: None, too many, too large, twice the same, or something else among them.
+        Malformed: None, too many, too large, twice the same, in another spelling, or something else among them.
     """
     found: list[bytes] = []
     reader = Reader(content)
@@ -86,9 +86,28 @@ def parse_certificate_set(content: bytes) -> list[bytes]:
         found.append(reader.read_whole(der.SEQUENCE))
         if len(found) > MAX_CERTIFICATES or len(found[-1]) > MAX_CERTIFICATE_BYTES:
             raise Malformed(Text("证书过多或过大", "too many or too large certificates"))
+        _check_certificate_frame(found[-1])
     if not found or len(set(found)) != len(found):
         raise Malformed(Text("缺少证书或证书重复", "no certificate, or one twice"))
     return found
+
+
+def _check_certificate_frame(whole: bytes) -> None:
+    """Check what stands around the part that an issuer signs: libraries take more than one spelling of it.
+
+    The algorithm outside must be the one inside, and the signature's octets must be whole: a stated number of unused
+    bits is otherwise ignored.
+    """
+    certificate = Reader(whole).enter(der.SEQUENCE)
+    to_be_signed = certificate.enter(der.SEQUENCE)
+    algorithm = certificate.read_whole(der.SEQUENCE)
+    signature = certificate.read(der.BIT_STRING)
+    certificate.finish()
+    if to_be_signed.peek() == der.context(0):
+        to_be_signed.read(der.context(0))
+    to_be_signed.read(der.INTEGER)
+    if to_be_signed.read_whole(der.SEQUENCE) != algorithm or signature[:1] != b"\x00":
+        raise Malformed(Text("证书不是唯一写法", "a certificate in another spelling"))
 
 
 # --- signer infos --------------------------------------------------------------------------------------------------

@@ -51,7 +51,6 @@ class FrameReader:
             self._give(size)
             at, self._in_blocks = size, True
         while not self._ended and (size := self._block_bytes(at)) is not None:
-            # The position moves first: who stops here between two blocks leaves a consistent reader.
             block = bytes(memoryview(self._kept)[at : at + size])
             at += size
             content = self._decompress(block)

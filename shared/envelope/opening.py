@@ -10,6 +10,7 @@ Order: structure, signature, role and identity, trust; then key, tag, content di
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -375,7 +376,7 @@ def check_bundle(signer: x509.Certificate, chain: Iterable[x509.Certificate], tr
         CertificateRefused: They are not.
     """
     path = [signer, *chain]
-    for subject, issuer in zip(path, path[1:], strict=False):
+    for subject, issuer in itertools.pairwise(path):
         if not _is_issued_by(subject, issuer):
             raise CertificateRefused(
                 reason=Text("文件中的证书不成链", "the certificates in the file are not one chain")

@@ -121,7 +121,7 @@ def test_rows_out_of_order_or_with_wrong_sums_are_refused(
 
 
 def test_the_header_counts_too() -> None:  # REP-26
-    with pytest.raises(ReportContentInvalid, match="header"):
+    with pytest.raises(ReportContentInvalid, match="报告头"):
         check(parsed(3), 2)
 
 
