@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import jieba
 from pygments.lexers.special import TextLexer
 from sphinx.highlighting import lexers
 
@@ -28,4 +29,4 @@ html_title = f"税渡 {release}"
 html_show_sourcelink = False
 html_copy_source = False
 html_search_language = "zh"
-logging.getLogger("jieba").setLevel(logging.WARNING)
+jieba.setLogLevel(logging.WARNING)

@@ -163,17 +163,21 @@ def usage(program: str, path: str, command: click.Command) -> str:
     """Return a verb's usage line and what its parameters are."""
     ctx = click.Context(command, info_name=f"{program} {path}", help_option_names=[])
     own = [p for p in command.params if p.name not in COMMON]
-    line = " ".join([f"{program} {path}", *(_shape(p, ctx) for p in own)])
-    rows = [(_shape(p, ctx).strip("[]"), _words(p)) for p in own]
-    return "\n".join([line, *(f"  {shape}  {words}" for shape, words in rows if words)])
+    shapes = [_shape(p, ctx) for p in own]
+    line = " ".join(
+        [program, path, *(s if p.required else f"[{s}]" for p, s in zip(own, shapes, strict=True))],
+    )
+    return "\n".join([line, *(f"  {s}  {_words(p)}" for p, s in zip(own, shapes, strict=True) if _words(p))])
 
 
 def _shape(parameter: click.Parameter, ctx: click.Context) -> str:
     if isinstance(parameter, click.Argument):
-        return parameter.make_metavar(ctx)
+        name = (parameter.metavar or parameter.human_readable_name).strip("[].").upper()
+        return name + ("…" if parameter.nargs == -1 else "")
     name = max(parameter.opts, key=len)
-    shape = name if getattr(parameter, "is_flag", False) else f"{name} {parameter.make_metavar(ctx)}"
-    return shape if parameter.required else f"[{shape}]"
+    if getattr(parameter, "is_flag", False):
+        return name
+    return f"{name} {parameter.make_metavar(ctx).strip('[]')}"
 
 
 def _words(parameter: click.Parameter) -> str:
