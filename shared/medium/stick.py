@@ -251,7 +251,8 @@ class Stick:
         Args:
             path: The folder.
             station: The id of this station.
-            unprepared: Whether a medium without the marker may be read (a disc, a folder that a person filled).
+            unprepared: Whether a medium without the marker may be read: a disc, a folder that a person filled
+                (STICK-13).
             files: The file system.
 
         Raises:
@@ -300,14 +301,15 @@ class Stick:
         with self._errors():
             for folder in (*self._folders.values(), self._marker, self._root):
                 if folder is not None:
-                    self._files.sync_folder(folder)
+                    with _allow_read_only():
+                        self._files.sync_folder(folder)
             if self.identity is not None and self._read_identity() != self.identity:
                 raise MediumDamaged(reason=Text("标记文件读不出来了", "the marker can no longer be read"))
 
     # Reading -------------------------------------------------------------------------------------------------------
 
     def list(self, *suffixes: str) -> Listing:
-        """Return what lies in the two folders and in the root, one level deep (STICK-9).
+        """Return what lies in the two folders and in the root, one level deep (STICK-3, STICK-9).
 
         Args:
             suffixes: `.dat`, `.txt`, `.ack`, `trust.txt`; all of them by default.
@@ -669,6 +671,7 @@ class Stick:
         return known
 
     def _read_identity(self) -> StickIdentity | None:
+        """Return what the marker says, or None if it says nothing that can be read (STICK-2)."""
         if self._marker is None or (look := self._files.look(self._marker, IDENTITY)) is None:
             return None
         if not look.regular or look.size > _MAX_IDENTITY:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import os
 import random
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -192,6 +193,33 @@ def test_a_full_stick_keeps_nothing_of_ours(source: Path) -> None:
         except MediumError:
             continue
     assert seen > 5
+
+
+class WriteProtected(MemoryMedium):
+    """A stick whose switch is closed, or a disc."""
+
+    def step(self, what: str) -> None:
+        super().step(what)
+        if what.split()[0] in {"mkdir", "create", "append", "sync", "rename", "remove"}:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), what)
+
+
+def test_a_write_protected_stick_is_read_like_any_other(source: Path, tmp_path: Path) -> None:
+    """STICK-13: nothing need be written back to it; and what it holds already counts as placed."""
+    with Stick.open(PATH, station="online-1", files=WriteProtected(holding(NEW))) as stick:
+        (entry,) = stick.list().files
+        taken = stick.take(entry, tmp_path, prove=lambda f: f.read(), name=lambda _: "taken.txt")
+        assert taken.proof == NEW
+        assert stick.place(source, NAME, Direction.TO_OFFLINE, now=NOW).already
+        stick.finish()
+
+
+def test_a_write_protected_stick_refuses_what_is_new_and_stays_as_it_was(source: Path) -> None:
+    medium = WriteProtected(holding(OLD))
+    before = dict(files_below(medium.root))
+    with Stick.open(PATH, station="online-1", files=medium) as stick, pytest.raises(MediumReadOnly):
+        stick.place(source, NAME, Direction.TO_OFFLINE, now=NOW, supersedes=is_older)
+    assert dict(files_below(medium.root)) == before
 
 
 def test_a_pulled_stick_that_looks_empty_and_healthy_is_never_safe_to_remove(source: Path) -> None:
