@@ -170,7 +170,7 @@ def signed_attributes(signer: Signer, digest: bytes, *, signing_time: datetime, 
 
 
 def signer_infos(signer: Signer, attributes: bytes) -> bytes:
-    """Sign the attributes and return the `signerInfos` field with its one member.
+    """Sign the attributes and return the `signerInfos` field with its one member (ENV-9).
 
     Args:
         signer: The key.

@@ -423,7 +423,9 @@ def _prove(signed: SignedReport, trust: TrustStore, at: datetime) -> ProvenRepor
 
 
 def prove_report(file: BinaryIO, trust: TrustStore, *, at: datetime) -> ProvenReport:
-    """Prove that a report is whole, untouched and from the card it names; no key is needed, nothing is decrypted.
+    """Prove that a report is whole, untouched and from the card it names.
+
+    No key is needed, nothing is decrypted, and memory does not grow with the file (ENV-14).
 
     Args:
         file: Seekable; read from its first octet, whatever its position.

@@ -1,4 +1,4 @@
-"""The order, the counts and the sums of a report's rows, checked while they stream by (REP-25 to REP-29).
+"""The order, the counts and the sums of a report's rows, checked while they stream by (REP-25 to REP-27).
 
 One row at a time and with memory that does not grow with the invoices: whoever reads a report feeds every row and asks
 at the end. Nothing here reads files or knows cryptography.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -102,6 +104,47 @@ def test_many_chunks_come_out_as_they_went_in() -> None:  # ENV-3
     with open_report(io.BytesIO(data), pki().trust, pki().envelope, at=NOW) as opened:
         assert all(line == expected for (_, line), expected in zip(opened.rows(), many(), strict=True))
     assert written.header.content_bytes > count * 128
+
+
+def test_memory_does_not_grow_with_the_report(tmp_path: Path) -> None:  # ENV-14
+    path = tmp_path / "large.dat"
+    line = 50_000
+
+    def large() -> Iterator[bytes]:
+        for number in range(600):
+            yield hashlib.shake_256(number.to_bytes(4, "big")).digest(line).replace(b"\n", b" ")
+
+    def peak(work: Callable[[], object]) -> int:
+        tracemalloc.start()
+        try:
+            work()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    def seal() -> None:
+        with path.open("wb") as out:
+            seal_report(
+                out,
+                draft(pki().card(), invoices=0),
+                large(),
+                signer=pki().card(),
+                recipients=[pki().envelope.certificate],
+                signing_time=NOW,
+            )
+
+    def prove() -> None:
+        with path.open("rb") as file:
+            prove_report(file, pki().trust, at=NOW)
+
+    def read() -> None:
+        with path.open("rb") as file, open_report(file, pki().trust, pki().envelope, at=NOW) as opened:
+            assert sum(len(row) for _, row in opened.rows()) == 600 * line
+
+    # What the interpreter allocates; the compressor's window, the same for every size, comes on top.
+    peaks = [peak(work) for work in (seal, prove, read)]
+    assert path.stat().st_size > 29_000_000
+    assert max(peaks) < 5_000_000, peaks
 
 
 def test_what_needs_no_trust_is_read_without_it() -> None:
