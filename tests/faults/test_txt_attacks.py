@@ -1,4 +1,4 @@
-"""Results that are genuine, and not for this card: a wrong result never clears, and the right one still does.
+"""Results that are genuine, and not for this card: a wrong result never clears, and the right one still does (RES-20, RES-21).
 
 Each attack meets a real software card with a sealed, uncleared copy of July 2026.
 """
@@ -29,6 +29,7 @@ from shared.errors import (
 )
 from shared.ids import MachineNo, Nonce, ReportDigest, ReportName, Stamp, TaxpayerId
 from shared.keys.file import SoftSigner
+from shared.model.ack import prove_ack
 from shared.model.result import prove_result
 from shared.states import CardState
 from tests.support.offline import DIGEST, JULY, NOW, answer, batch, software_card
@@ -229,6 +230,18 @@ def test_the_block_of_one_result_under_the_text_of_another_is_refused(waiting: W
 def test_what_is_no_result_leaves_the_card_waiting(waiting: Waiting, data: bytes, error: type[TaxferryError]) -> None:
     waiting.refuses(data, error)
     waiting.clears(answer(waiting.copy))
+
+
+def test_there_is_no_clear_receipt_before_the_clearing(waiting: Waiting) -> None:
+    """ACK-4, ACK-5."""
+    assert waiting.card.acknowledgement(waiting.copy.nonce) is None
+    waiting.card.examine(answer(waiting.copy), LATER)
+    assert waiting.card.acknowledgement(waiting.copy.nonce) is None
+    record = waiting.card.clear(LATER)
+    assert waiting.card.acknowledgement(waiting.copy.nonce) == record.ack
+    proven = prove_ack(record.ack, pki().trust, at=LATER)
+    assert proven.ack.result_sha256 == prove_result(answer(waiting.copy), pki().trust, at=LATER).body_sha256
+    assert proven.ack.name == waiting.copy.name
 
 
 def test_a_clear_receipt_does_not_clear(waiting: Waiting, tmp_path_factory: pytest.TempPathFactory) -> None:
