@@ -784,7 +784,6 @@ def _verify(file: Path, trust: Path | None) -> Outcome:
             ) from error
     found = verify_file(file, store, SystemClock().now())
     kind = _KINDS[found.kind]
-    signer = "; ".join(f"{key}: {value}" for key, value in found.signer.items())
     chain = (
         Text("证书链已验证到给出的根证书", "the chain leads to the given root")
         if found.checked_chain
@@ -804,11 +803,64 @@ def _verify(file: Path, trust: Path | None) -> Outcome:
                 f"{file.name}：{kind.zh}，完整，签名有效；{chain.zh}",
                 f"{file.name}: {kind.en}, whole, the signature is valid; {chain.en}",
             ),
-            Text(f"  签发者：{signer}", f"  signer: {signer}"),
-            *(both(f"  {key}: {value}") for key, value in found.header.items()),
+            Text("签发者：", "signer:"),
+            *_facts(found.signer),
+            Text("内容：", "content:"),
+            *_facts(found.header),
         ],
         warnings=found.warnings,
     )
+
+
+def _facts(facts: Mapping[str, object]) -> Iterator[Text]:
+    """Yield a line for each fact that has a plain value; lists of fingerprints are for `--json`."""
+    for key, value in facts.items():
+        if isinstance(value, str | int) and value != "":
+            label = _LABELS.get(key, Text(key, key))
+            yield Text(f"  {label.zh}：{value}", f"  {label.en}: {value}")
+
+
+_LABELS: Final[Mapping[str, Text]] = {
+    key: Text(zh, key.replace("_", " "))
+    for key, zh in {
+        "subject": "名称",
+        "role": "用途",
+        "fingerprint": "证书指纹",
+        "not_before": "有效期起",
+        "not_after": "有效期止",
+        "taxpayer_id": "税号",
+        "machine_no": "分机号",
+        "card_no": "卡号",
+        "stamp": "抄税时间",
+        "kind": "类别",
+        "period_start": "所属期起",
+        "period_end": "所属期止",
+        "sequence": "抄税序号",
+        "nonce": "清卡随机数",
+        "report_digest": "报告摘要",
+        "invoice_count": "发票份数",
+        "content_sha256": "内容摘要",
+        "content_bytes": "内容字节",
+        "size_bytes": "文件字节",
+        "signing_time": "签名时间",
+        "format": "格式",
+        "suite": "算法",
+        "receipt_no": "受理回执",
+        "received_at": "受理时间",
+        "result_no": "结果序号",
+        "last_acknowledged": "上次清卡回执",
+        "outcome": "结果",
+        "code": "错误号",
+        "message": "说明",
+        "bureau_time": "税局时间",
+        "lock_date": "锁死日期",
+        "body_sha256": "正文摘要",
+        "result_sha256": "结果摘要",
+        "cleared_at": "清卡时间",
+        "version": "版本",
+        "issued_at": "签发时间",
+    }.items()
+}
 
 
 _KINDS: Final = {

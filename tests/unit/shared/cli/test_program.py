@@ -319,6 +319,37 @@ def test_verify_of_a_missing_file_is_a_clear_error(say: Callable[..., Said], tmp
     assert "[B5006]" in said.err
 
 
+TEXTS = ROOT / "tests" / "vectors" / "text"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("result.txt", "result"), ("clear.ack", "ack"), ("trust.txt", "trust"), ("receipt.txt", "receipt")],
+)
+def test_verify_proves_any_signed_file_without_state(say: Callable[..., Said], name: str, kind: str) -> None:
+    said = say("verify", str(TEXTS / name), "--trust", str(TEXTS / "root.pem"), "--json")
+    assert said.status in (0, 1)
+    assert said.object["data"]["kind"] == kind
+    assert said.object["data"]["valid"] is True
+    assert said.object["data"]["checked_chain"] is True
+
+
+def test_verify_without_a_root_says_that_nobody_vouches_for_the_signer(say: Callable[..., Said]) -> None:
+    said = say("verify", str(TEXTS / "result.txt"))
+    assert said.status == 1
+    assert "证书链没有验证" in said.out
+    assert "税号：310100000000000" in said.out
+    assert "--trust" in said.err
+
+
+def test_verify_of_an_altered_file_or_with_a_wrong_root_is_refused(say: Callable[..., Said], tmp_path: Path) -> None:
+    altered = tmp_path / "result.txt"
+    altered.write_bytes((TEXTS / "result.txt").read_bytes().replace(b"310100000000000", b"310100000000001"))
+    assert say("verify", str(altered)).status == 20
+    assert say("verify", str(TEXTS / "result.txt"), "--trust", str(altered)).status == 50
+    assert say("verify", str(TEXTS / "root.pem")).status == 11
+
+
 def script(tmp_path: Path, body: str) -> Path:
     path = tmp_path / "program.py"
     path.write_text(

@@ -405,6 +405,39 @@ def test_a_visit_stays_with_the_folder_that_it_opened(folder: Path, source: Path
         assert (moved / "TAXFERRY/to-online" / REPORT).exists()
 
 
+@pytest.mark.parametrize("missing", ["_HANDLES", "_renameat2"])
+def test_a_system_without_handles_or_exclusive_renames_does_the_same(
+    folder: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    if missing == "_HANDLES":
+        monkeypatch.setattr("shared.medium.port._HANDLES", False)
+    else:
+        monkeypatch.setattr("shared.medium.port._renameat2", lambda *_: False)
+    with prepared(folder) as stick:
+        assert not place(stick, source)
+        assert place(stick, source)
+        taken = stick.take(first(stick), tmp_path, prove=digest_of, name=lambda d: f"{d[:8]}.dat")
+        assert taken.path.read_bytes() == source.read_bytes()
+        assert stick.remove(first(stick), taken.sha256)
+        stick.finish()
+    assert os.listdir(folder / "TAXFERRY/to-online") == []
+
+
+def test_a_rename_never_replaces(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = LocalFiles()
+    (folder / "old").write_bytes(b"old")
+    (folder / "new").write_bytes(b"new")
+    root = files.open_folder(folder)
+    try:
+        for _ in range(2):
+            with pytest.raises(FileExistsError):
+                files.rename_new(root, "old", "new")
+            monkeypatch.setattr("shared.medium.port._renameat2", lambda *_: False)
+    finally:
+        files.close(root)
+    assert (folder / "new").read_bytes() == b"new"
+
+
 @pytest.mark.parametrize("name", ["../escape.dat", "a/b.dat", "", ".", "..", "nul\0.dat"])
 def test_a_name_never_leads_out_of_its_folder(folder: Path, source: Path, name: str) -> None:
     with prepared(folder) as stick, pytest.raises((MediumDamaged, ValueError)):
