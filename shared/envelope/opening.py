@@ -460,8 +460,8 @@ class OpenedReport:
     def rows(self) -> Iterator[tuple[int, bytes]]:
         """Yield the lines after the first, each with its number counted from 1, without line ends.
 
-        May be called again. Only framing is checked here: rows are parsed by `shared.model.report.parse_row` and their
-        order and sums by `shared.model.rows.RowSequence`.
+        May be called again. Only framing is checked here: `shared.model.report.parse_row` reads a row, and order and
+        sums are for whoever judges the report.
 
         Raises:
             ReportInvalid: The file changed since it was proven; the lines yielded before are those that were proven.

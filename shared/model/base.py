@@ -31,9 +31,9 @@ class WireModel(BaseModel):
 
 
 Amount = Annotated[str, StringConstraints(pattern=r"^-?(0|[1-9][0-9]{0,12})\.[0-9]{2}$", max_length=17)]
-"""Yuan with two decimals; negative zero is refused by `money.parse_fen`."""
+"""Yuan with two decimals (REP-11); negative zero is refused by `money.parse_fen`."""
 Number = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,15}(\.[0-9]{1,18})?$", max_length=35)]
-"""A price or a quantity as the invoice writes it."""
+"""A price or a quantity as the invoice writes it (REP-12)."""
 IsoDay = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

@@ -1,4 +1,4 @@
-"""Reading a report's content once, and comparing its detail with the card's summary on the way.
+"""Reading a report's content once, and comparing its detail with the card's summary on the way (REP-25 to REP-27).
 
 Bounded memory: what is kept is per invoice kind and per rate, never per invoice.
 """

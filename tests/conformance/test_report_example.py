@@ -15,7 +15,7 @@ from shared.envelope.chain import TrustStore
 from shared.envelope.opening import open_report
 from shared.keys.file import SoftDecrypter
 from shared.model.report import parse_content_header, parse_public_header, parse_row, render_row
-from shared.model.rows import RowSequence
+from tax_bureau.judge.detail import read_content
 from tests.support.pki import NOW
 
 ROOT = Path(__file__).parents[2]
@@ -34,12 +34,8 @@ def test_the_example_opens_for_ever(kind: str) -> None:
     decrypter = SoftDecrypter(key, pem(f"bureau-{kind}.pem"))  # type: ignore[arg-type]
     data = (VECTOR / "310100000000000_0_202608010000.dat").read_bytes()
     with open_report(io.BytesIO(data), TrustStore((pem("root.pem"),)), decrypter, at=NOW) as opened:
-        sequence = RowSequence(opened.proven.header)
-        lines = [render_row(opened.content_header)]
-        for number, line in opened.rows():
-            sequence.take(parse_row(line, number), number)
-            lines.append(line)
-        sequence.finish()
+        lines = [render_row(opened.content_header), *(line for _, line in opened.rows())]
+        assert read_content(opened.proven.header, opened.rows()).differences == ()
         assert b"".join(line + b"\n" for line in lines) == (VECTOR / "content.jsonl").read_bytes()
         assert opened.proven.digest in PAGE
         assert render_row(opened.proven.header).decode() in PAGE
