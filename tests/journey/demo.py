@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from shared.ids import month_end
 from shared.text import Text, detect_language, set_language
 from tests.support import workbooks
 
@@ -150,6 +152,34 @@ def last_month(today: date) -> date:
     return (today.replace(day=1) - timedelta(days=1)).replace(day=1)
 
 
+def write_invoice_lists(folder: Path, month: date) -> tuple[list[Path], list[Path]]:
+    """Write made-up sales of a month in the shapes that real software exports; return the files of either machine."""
+    chance = random.Random(f"{month}")
+    last = month_end(month)
+    seller = (NAME, TAXPAYER)
+
+    def sales(count: int, code: str, first: int) -> list[workbooks.Sale]:
+        return workbooks.made_up_sales(chance, count, first_day=month, last_day=last, code=code, first_number=first)
+
+    special, ordinary, digital = sales(24, "3100193130", 4711), sales(31, "3100193320", 90001), sales(12, "", 1)
+    sub_special, sub_ordinary, sub_xml = (
+        sales(9, "3100193130", 8801),
+        sales(40, "3100193320", 95001),
+        sales(7, "3100193130", 8901),
+    )
+    main_files = [
+        workbooks.official_xls(folder / "主机 专用发票.xls", "专用发票", special, (month, last)),
+        workbooks.golden_tax_xlsx(folder / "主机 普通发票（金税盘）.xlsx", [("普通发票", ordinary)], (month, last)),
+        workbooks.full_query_xlsx(folder / "主机 全量发票查询.xlsx", digital, seller=seller),
+    ]
+    sub_files = [
+        workbooks.sjjk0201(folder / "分机 SJJK0201.txt", sub_special, kind="0", seller=seller),
+        workbooks.csv_list(folder / "分机 普通发票.csv", sub_ordinary, seller=seller),
+        workbooks.kp_xml(folder / "分机 Kp.xml", sub_xml, "增值税专用发票", seller=seller),
+    ]
+    return main_files, sub_files
+
+
 def prepare(root: Path) -> None:
     """Make an empty folder for the demonstration; refuse to touch one that is not a demonstration's."""
     if root.exists():
@@ -195,7 +225,7 @@ def play(stage: Stage, today: date) -> None:
     )
     for machine in (0, 1):
         stage.run("offline-station", f"开票机{machine}", "init", "--card", root / f"{machine}.taxcard")
-    main_files, sub_files = workbooks.demo_files(files, month=month, taxpayer_id=TAXPAYER, taxpayer_name=NAME)
+    main_files, sub_files = write_invoice_lists(files, month)
     stage.run("offline-station", "开票机0", "invoices", "import", *main_files)
     stage.run("offline-station", "开票机1", "invoices", "import", *sub_files)
 
