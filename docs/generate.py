@@ -115,7 +115,9 @@ def state_pages() -> str:
         parts += [f"  {_node(a)} --> {_node(b)}: {event}" for (a, event), b in table.items()]
         leaves = {b for b in table.values() if not any(a == b for a, _ in table)}
         parts += [f"  {_node(state)} --> [*]" for state in sorted(leaves)]
-        parts += ["```", ""]
+        parts += ["```", "", "| 状态 state | 事件 event | 之后 after |", "| --- | --- | --- |"]
+        parts += [f"| {a.value} | {event.value} | {b.value} |" for (a, event), b in table.items()]
+        parts.append("")
     return "\n".join(parts)
 
 
