@@ -23,7 +23,8 @@ READMES = [ROOT / "README.md", ROOT / "README.en.md"]
 
 def written_files() -> Iterator[Path]:
     """Yield every text that somebody wrote: sources, pages, scripts."""
-    yield from (path for path in ROOT.iterdir() if path.is_file() and path.suffix in {".md", ".toml", ".yaml", ""})
+    top = (path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".coverage"))
+    yield from (path for path in top if path.suffix in {".md", ".toml", ".yaml", ""})
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*"):
             if (
