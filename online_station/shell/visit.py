@@ -7,7 +7,7 @@ receipt proves that it was used; only then is it removed from the stick.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -81,19 +81,21 @@ def synchronise(
         OSError: This PC's disk failed.
     """
     visit = Visit()
+    # A clear receipt proves that its result was used: from then on the stick need not carry it.
+    used = {ack.digest for ack in store.acks()}
     listing = stick.list(".dat", ".ack")
     visit.foreign = listing.foreign
     visit.problems.extend(item.error for item in listing.unusable)
-    outgoing = [row for row in newest_results(store) if row.state is not OnlineState.ACKNOWLEDGED]
-    total = len(listing.files) + len(outgoing)
     for done, entry in enumerate(listing.files):
-        progress(done, total, Text("读取U盘", "reading the stick"))
-        _take(stick, entry, visit, store, trust, inbox, now)
-    for done, row in enumerate(outgoing, start=len(listing.files)):
-        progress(done, total, Text("写入U盘", "writing the stick"))
+        progress(done, len(listing.files), Text("读取U盘", "reading the stick"))
+        _take(stick, entry, visit, used, store, trust, inbox, now)
+    newest = newest_results(store)
+    outgoing = [r for r in newest if r.state is not OnlineState.ACKNOWLEDGED and r.digest not in used]
+    for done, row in enumerate(outgoing):
+        progress(done, len(outgoing), Text("写入U盘", "writing the stick"))
         _place_result(stick, row, visit, home, store, trust, now)
     _place_trust(stick, visit, trust, now)
-    _clean(stick, visit, home, store)
+    _clean(stick, visit, home, [r for r in newest if r.state is OnlineState.ACKNOWLEDGED or r.digest in used])
     stick.finish()
     return visit
 
@@ -113,7 +115,16 @@ def newest_results(store: Store) -> list[ReportRow]:
     return list(newest.values())
 
 
-def _take(stick: Stick, entry: StickFile, visit: Visit, store: Store, trust: Trust, inbox: Path, now: datetime) -> None:
+def _take(
+    stick: Stick,
+    entry: StickFile,
+    visit: Visit,
+    used: set[str],
+    store: Store,
+    trust: Trust,
+    inbox: Path,
+    now: datetime,
+) -> None:
     suffix: Suffix = ".ack" if entry.suffix == ".ack" else ".dat"
 
     def prove(file: BinaryIO) -> ReportName:
@@ -123,6 +134,7 @@ def _take(stick: Stick, entry: StickFile, visit: Visit, store: Store, trust: Tru
                 raise _Known
             return report.header.name
         ack = prove_ack(file.read(_MAX_TEXT + 1), trust.store, at=now)
+        used.add(ack.ack.report_digest)
         if any(known.sha256 == ack.body_sha256 for known in store.acks()):
             raise _Known
         return ack.ack.name
@@ -193,13 +205,11 @@ def _place_trust(stick: Stick, visit: Visit, trust: Trust, now: datetime) -> Non
         visit.problems.append(error)
 
 
-def _clean(stick: Stick, visit: Visit, home: Home, store: Store) -> None:
-    """Remove results from the stick whose clear receipts have arrived: they were used."""
-    used: Mapping[str, ReportRow] = {
-        row.header.name.file_name(".txt"): row for row in newest_results(store) if row.state is OnlineState.ACKNOWLEDGED
-    }
+def _clean(stick: Stick, visit: Visit, home: Home, used: Sequence[ReportRow]) -> None:
+    """Remove results from the stick whose clear receipts have arrived."""
+    by_name: Mapping[str, ReportRow] = {row.header.name.file_name(".txt"): row for row in used}
     for entry in stick.list(".txt").files:
-        row = used.get(entry.name)
+        row = by_name.get(entry.name)
         if row is None or row.snapshot.result_no is None:
             continue
         ours = home.result_file(row.digest, row.snapshot.result_no)
