@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
 import hashlib
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from shared.clock import FixedClock
+from shared.clock import FixedClock, SystemClock
 from shared.envelope.roles import fingerprint
 from shared.envelope.seal import SealedReport
 from shared.envelope.textsign import sign_text
@@ -43,10 +44,15 @@ PERIOD = "2026-07"
 
 
 @functools.cache
-def _template() -> Path:
-    """Return a folder with a bureau that has issued cards 0 and 1 of the test's taxpayer, and keys to three."""
+def _template(real_time: bool) -> Path:
+    """Return a folder with a bureau that has issued cards 0 and 1 of the test's taxpayer, and keys to three.
+
+    Args:
+        real_time: Issued today, for tests that start processes; else at `NOW`.
+    """
     root = Path(tempfile.mkdtemp(prefix="taxferry-bureau-"))
-    clock = FixedClock(NOW)
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    clock = FixedClock(SystemClock().now() if real_time else NOW)
     init_bureau(root / "home", clock, key_type="p256")
     bureau = open_bureau(root / "home", clock)
     for machine, subs in ((0, 1), (1, 0)):
@@ -61,8 +67,8 @@ def _template() -> Path:
 
 
 @functools.cache
-def _issued_key(taxpayer_id: str) -> SoftSigner:
-    return load_key_file(_template() / f"{taxpayer_id}.p12", PIN)
+def _issued_key(taxpayer_id: str, real_time: bool) -> SoftSigner:
+    return load_key_file(_template(real_time) / f"{taxpayer_id}.p12", PIN)
 
 
 @dataclass(frozen=True)
@@ -86,14 +92,18 @@ class Office:
     Attributes:
         root: The test's folder.
         clock: The bureau's clock; it stands until a test moves it.
+        real_time: The clock stands at the machine's time instead of `NOW`.
     """
 
     root: Path
     clock: FixedClock = field(default_factory=lambda: FixedClock(NOW))
+    real_time: bool = False
 
     def __post_init__(self) -> None:
         """Start from the template: issuing keys takes longer than most tests."""
-        shutil.copytree(_template(), self.root, dirs_exist_ok=True)
+        shutil.copytree(_template(self.real_time), self.root, dirs_exist_ok=True)
+        if self.real_time:
+            self.clock.moment = SystemClock().now()
         self.bureau = self._open()
         self.bureau.desk.set_processing_seconds(0)
 
@@ -121,7 +131,7 @@ class Office:
 
     def key(self, taxpayer_id: str = TAXPAYER) -> SoftSigner:
         """Return a taxpayer's enterprise key."""
-        return _issued_key(taxpayer_id)
+        return _issued_key(taxpayer_id, self.real_time)
 
     def new_key(self, name: str, *, key_type: KeyType = "p256", taxpayer_id: TaxpayerId = TAXPAYER) -> SoftSigner:
         """Return a further key of a taxpayer; it is not on file."""
