@@ -217,6 +217,19 @@ class ReportEmpty(ReportInvalid):
     message = Text("报税数据文件“{name}”是空的（0 字节）", "the report file '{name}' is empty (0 bytes)")
 
 
+class ReportTooLarge(ReportInvalid):
+    """More than a report may hold: found while it was made, so that no reader has to refuse it later."""
+
+    code = "B1106"
+    message = Text("报税数据超过一个报税文件的上限：{reason}", "this is more than one report may hold: {reason}")
+    safe = Text("没有生成报税文件；卡和发票没有改动", "no report was made; the card and the invoices are untouched")
+    hint = Text(
+        "本期请携带金税卡到办税服务厅报税；以后每期之内多做几次非征期抄税报税（copy --adhoc）",
+        "take the card to the tax hall this time; from now on copy and report within the period too (copy --adhoc)",
+    )
+    field_code = ""
+
+
 class ResultInvalid(FormatError):
     """A `.txt` that is not a result."""
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 from shared.envelope import cms, der, suites
-from shared.errors import ReportInvalid
+from shared.errors import ReportTooLarge
 from shared.ids import MachineNo, Nonce, ReportDigest, ReportName, Stamp, TaxpayerId
 from shared.keys.port import Signer
 from shared.model.report import FORMAT, ContentHeader, PublicHeader, render_row
@@ -131,12 +131,7 @@ class _Output:
     def write(self, data: bytes) -> None:
         self.size += len(data)
         if self.size > MAX_FILE_BYTES:
-            raise ReportInvalid(
-                reason=Text(
-                    "报税文件将超过 1 GiB 的上限，请改用非征期报税分次报送",
-                    "it would exceed 1 GiB: report more often, by ad hoc copies",
-                )
-            )
+            raise ReportTooLarge(reason=Text("文件将超过 1 GiB", "the file would exceed 1 GiB"))
         self._hash.update(data)
         view = memoryview(data)
         while view:
@@ -204,7 +199,7 @@ def seal_report(
 
     Raises:
         KeyUnavailable: The card does not sign now. The file is incomplete: remove it.
-        ReportInvalid: The file would be larger than readers take. Remove it.
+        ReportTooLarge: Readers would refuse the file for its size. Remove it.
         CertificateRefused: A certificate's key is of no listed kind. Nothing was written.
         ValueError: The rows do not fit the draft: a defect of the caller. Remove the file.
     """
@@ -261,7 +256,7 @@ def seal_report(
         raise ValueError(f"{content.invoices} invoice rows instead of {draft.invoice_count}")
     if content.size > MAX_RATIO * inner.total:
         # No list of real invoices comes near this; a reader would take it for a decompression bomb.
-        raise ReportInvalid(
+        raise ReportTooLarge(
             reason=Text("内容重复过多，压缩比超过上限", f"the content compresses more than {MAX_RATIO} to one")
         )
     header = PublicHeader.model_validate(

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from shared.clock import CHINA
 from shared.envelope.opening import RecipientId, open_report, prove_report, read_signed_report
 from shared.envelope.seal import SealedReport, is_invoice_row, seal_report
-from shared.errors import CertificateRefused, KeyUnavailable, ReportInvalid
+from shared.errors import CertificateRefused, KeyUnavailable, ReportInvalid, ReportTooLarge
 from shared.keys.port import SignatureAlgorithm
 from shared.model.report import parse_row
 from shared.text import Text
@@ -193,7 +193,7 @@ def test_rows_that_do_not_fit_the_draft_are_a_defect_of_the_caller(content: list
 
 
 def test_content_that_a_reader_would_take_for_a_bomb_is_not_sealed() -> None:  # ENV-11
-    with pytest.raises(ReportInvalid):
+    with pytest.raises(ReportTooLarge):
         sealed(invoices=0, content=(b'{"same":"row"}' for _ in range(2_000_000)))
 
 
@@ -308,3 +308,24 @@ def _weak():  # type: ignore[no-untyped-def]
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "weak")])
     builder = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW - DAY, NOW + DAY)
     return builder.sign(key, hashes.SHA256())
+
+
+class _Bottomless(io.RawIOBase):
+    """A file that counts what it is given and keeps nothing."""
+
+    def write(self, data: object) -> int:
+        return len(memoryview(data))  # type: ignore[arg-type]
+
+
+def test_a_report_beyond_the_limit_is_not_sealed(monkeypatch: pytest.MonkeyPatch) -> None:  # ENV-11
+    monkeypatch.setattr("shared.envelope.seal.MAX_FILE_BYTES", 1_000_000)
+    noise = (hashlib.shake_256(number.to_bytes(4, "big")).hexdigest(20_000).encode() for number in range(100))
+    with pytest.raises(ReportTooLarge):
+        seal_report(
+            _Bottomless(),  # type: ignore[arg-type]
+            draft(pki().card(), invoices=0),
+            noise,
+            signer=pki().card(),
+            recipients=[pki().envelope.certificate],
+            signing_time=NOW,
+        )
