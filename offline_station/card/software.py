@@ -132,8 +132,8 @@ def create_card_file(path: Path, card: TaxCard, now: datetime) -> None:
     try:
         with closing(sqlite3.connect(temporary, isolation_level=None)) as db:
             db.execute("PRAGMA journal_mode = DELETE")
-            db.execute("PRAGMA synchronous = EXTRA")
-            db.executescript(_SCHEMA)
+            db.execute("PRAGMA synchronous = OFF")  # nobody knows this file until it is synced and published below
+            db.executescript("BEGIN;" + _SCHEMA + "COMMIT;")
             db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             db.execute(

@@ -108,6 +108,10 @@ class CopyRecord:
         """The month `YYYY-MM` in which it ends."""
         return f"{self.period_end:%Y-%m}"
 
+    def covers_month(self, month: str) -> bool:
+        """Return whether it may cover invoices of a month `YYYY-MM`."""
+        return f"{self.period_start:%Y-%m}" <= month <= self.period
+
 
 @dataclass(frozen=True)
 class CardFacts:

@@ -19,7 +19,7 @@ from offline_station.card.port import CardDriver, CardReading, ClearRecord, Verd
 from offline_station.card.software import SoftwareCard, create_card_file
 from offline_station.core.card_rules import CopyRecord, first_of, require_reportable
 from offline_station.core.composing import check_detail, content_rows
-from offline_station.core.figures import WHOLE_KIND, Figures, Totals, add_totals, subtract_totals
+from offline_station.core.figures import WHOLE_KIND, Figures, Totals, add_totals, figures_of, subtract_totals
 from offline_station.core.next_action import Situation, next_action
 from offline_station.core.supplement import new_to_card, used_counts
 from offline_station.ledger.entries import ImportContext
@@ -411,6 +411,9 @@ class Station:
             path = give_out(kept.path, kept.sha256, self.outbox, copy.name.file_name(".dat"))
             return Reported(copy, path, kept.size_bytes, sealed_now=False)
         if not self._frozen(copy):
+            # While the ledger lacks detail, freezing would leave out what is imported again.
+            missing = add_totals(*(t for month, t in self.behind().items() if copy.covers_month(month)))
+            check_detail(copy, subtract_totals(figures_of(copy.summaries, copy.rates), missing))
             self._freeze(copy)
         check_detail(copy, self.ledger.detail_totals(copy.nonce))
         kept = self._seal(copy, reading.at, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -12,16 +13,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from offline_station.card.software import SoftwareCard, create_card_file
 from offline_station.core.card_rules import CopyRecord
 from offline_station.ledger.figures import BatchFigures, IssuedBatch
-from shared.clock import CHINA
+from offline_station.shell.home import Home
+from offline_station.shell.station import Station
+from shared.clock import CHINA, Clock
 from shared.envelope.roles import Role, card_identity
 from shared.envelope.textsign import sign_text
 from shared.ids import Nonce, ReportDigest
 from shared.keys.file import SoftSigner
 from shared.model.report import InvoiceStatus
 from shared.model.result import Result, render_result
-from shared.model.taxcard import TaxCard
+from shared.model.taxcard import TaxCard, write_taxcard
 from shared.model.trust import TrustFile, render_trust
 from tax_bureau.issue import KeyType
+from tests.support import workbooks
 from tests.support.pki import NOT_BEFORE, TAXPAYER, TAXPAYER_NAME, Pki, pki
 
 NOW = datetime(2026, 8, 5, 9, 30, tzinfo=CHINA)
@@ -176,3 +180,32 @@ def answer(
     )
     result = replace(result, **changes)  # type: ignore[arg-type]
     return sign_text(render_result(result), signer or pki().bureau_result, signing_time=bureau_time)
+
+
+# A whole invoicing PC
+
+
+def new_station(folder: Path, clock: Clock, card: TaxCard | None = None, **folders: Path) -> Home:
+    """Issue a card into `folder` and take it into a new home beside it; return the home."""
+    source = folder / "issued.taxcard"
+    write_taxcard(source, card or taxcard())
+    home = Home(folder / "home")
+    Station.initialise(home, source, clock, **folders)
+    return home
+
+
+def invoice_list(
+    path: Path, count: int = 6, *, first_number: int = 1, month: date = date(2026, 7, 1), seed: int = 7
+) -> Path:
+    """Write a list of ordinary invoices of a month, voided and red ones among them."""
+    sales = workbooks.made_up_sales(
+        random.Random(seed),
+        count,
+        first_day=month,
+        last_day=month.replace(day=28),
+        code="3100193320",
+        first_number=first_number,
+        void_share=0.2,
+        red_share=0.2,
+    )
+    return workbooks.csv_list(path, sales, seller=(TAXPAYER_NAME, TAXPAYER))
