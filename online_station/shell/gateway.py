@@ -1,4 +1,4 @@
-"""The one module that speaks to a bureau (GW-1 to GW-31). Another bureau's client replaces this module and nothing else.
+"""The one module that speaks to a bureau (GW-1 to GW-16). Another bureau's client replaces this module and nothing else.
 
 Every call ends in one of three ways. It returns: the bureau has answered yes. It raises `BureauRefused`: the bureau
 has answered no. It raises `OutcomeUnknown`: sending had begun and no believable answer came. What certainly did not
@@ -364,10 +364,11 @@ class HttpGateway:
         problem = _problem(answer)
         code = _CODE.sub("", problem.get("code", ""))[:32]
         words = clean_value(problem.get("detail") or problem.get("title") or f"HTTP {answer.status}")
+        english = clean_value(problem.get("detail_en", "")) or words
         if "clock-skew" in problem.get("type", ""):
-            return ClockSkew(reason=both(words), fault="B4202", status=answer.status)
+            return ClockSkew(reason=Text(words, english), fault="B4202", status=answer.status)
         return BureauRefused(
-            reason=both(f"{code} {words}".strip()),
+            reason=Text(f"{code} {words}".strip(), f"{code} {english}".strip()),
             fault=code or "B4201",
             status=answer.status,
             bureau_code=code,

@@ -250,9 +250,10 @@ class Intake:
         if not isinstance(error, NameContradicts):
             self._unproven[name] = found.looks
             with open_regular(found.path) as file:
-                if being_written(file):
-                    self._tracker.touch(name, monotonic)
-            if not self._tracker.is_stable(name, monotonic):
+                busy = being_written(file)
+            if busy:
+                self._tracker.touch(name, monotonic)
+            if busy or not self._tracker.is_stable(name, monotonic):
                 harvest.waiting.append(name)
                 return
             if found.named is None:
