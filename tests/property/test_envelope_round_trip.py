@@ -14,6 +14,7 @@ from shared.envelope.der import Malformed, Reader
 from shared.envelope.frame import FrameReader
 from shared.envelope.opening import open_report, prove_report
 from shared.envelope.roles import Role
+from shared.envelope.seal import is_invoice_row
 from shared.envelope.textsign import prove_text, sign_text
 from shared.errors import ResultInvalid, TaxferryError
 from tests.support.pki import NOW, pki
@@ -30,7 +31,10 @@ def noise(seed: int, length: int) -> bytes:
 
 @given(st.lists(LINE | SEEDED.map(lambda pair: noise(*pair)), min_size=1, max_size=12))
 def test_rows_come_out_as_they_went_in(content: list[bytes]) -> None:
-    data, written = sealed(pki().card(key_type="p256"), [pki().envelope_p256.certificate], invoices=0, content=content)
+    invoices = sum(is_invoice_row(line) for line in content)
+    data, written = sealed(
+        pki().card(key_type="p256"), [pki().envelope_p256.certificate], invoices=invoices, content=content
+    )
     with open_report(io.BytesIO(data), pki().trust, pki().envelope_p256, at=NOW) as opened:
         assert [line for _, line in opened.rows()] == content
         assert opened.proven.digest == written.digest
