@@ -42,7 +42,7 @@ def month_text(day: date) -> str:
 
 
 def after_success(header: PublicHeader, present: Authority, today: date, filing_day: FilingDay) -> Authority:
-    """Return the days that a success for this report carries.
+    """Return the days that a success for this report carries (JUDGE-16).
 
     A period report (征期) moves them to the month after its copy; if that month's filing day is past already (a late
     report that a person let through), to the next one that is not, for a lock date in the past would lock the card

@@ -84,7 +84,13 @@ def _month(text: str) -> str:
 
 
 def _taxpayer_option() -> click.Parameter:
-    return option("--taxpayer-id", required=True, callback=_read_by(parse_taxpayer_id), help=Text("税号", "tax number"))
+    return option(
+        "--taxpayer-id",
+        required=True,
+        metavar="T",
+        callback=_read_by(parse_taxpayer_id),
+        help=Text("税号", "tax number"),
+    )
 
 
 def _key_type_option() -> click.Parameter:
@@ -133,15 +139,17 @@ def init(context: Context, trust_out: Path | None, key_type: KeyType, gateway: t
     "issue-card",
     Text("发行金税卡（文件形式），权限仅限本人", "issue a tax card as a file that only its owner may read"),
     _taxpayer_option(),
-    option("--name", required=True, help=Text("纳税人名称", "the taxpayer's name")),
+    option("--name", required=True, metavar="N", help=Text("纳税人名称", "the taxpayer's name")),
     option(
         "--machine-no",
         required=True,
+        metavar="NUMBER",
         callback=_read_by(parse_machine_no),
         help=Text("分机号，0 为主机", "machine number; 0 is the main machine"),
     ),
     option(
         "--sub-machines",
+        metavar="K",
         type=click.IntRange(0, 65535),
         default=0,
         help=Text("主机卡：分机台数", "main card: number of sub machines"),
@@ -149,18 +157,26 @@ def init(context: Context, trust_out: Path | None, key_type: KeyType, gateway: t
     _key_type_option(),
     option(
         "--last-copied",
+        metavar="YYYY-MM-DD",
         callback=_read_by(_day),
         help=Text("已抄税到哪一天；默认上月 1 日", "copied up to this day; default: first day of last month"),
     ),
     option(
         "--lock-date",
+        metavar="YYYY-MM-DD",
         callback=_read_by(_day),
         help=Text(
             "锁死日期；默认本月申报截止日，已过则为月末",
             "lock date; default: this month's filing day, or the month's end",
         ),
     ),
-    option("--offline-hours", type=click.IntRange(0, 99999), default=72, help=Text("离线开票时长", "offline hours")),
+    option(
+        "--offline-hours",
+        metavar="HOURS",
+        type=click.IntRange(0, 99999),
+        default=72,
+        help=Text("离线开票时长", "offline hours"),
+    ),
     option(
         "--offline-limit",
         multiple=True,
@@ -240,7 +256,7 @@ def issue_card(
     "issue-key",
     Text("发行企业密钥（U棒）文件", "issue an enterprise key as a file"),
     _taxpayer_option(),
-    option("--name", default="", help=Text("纳税人名称", "the taxpayer's name")),
+    option("--name", default="", metavar="N", help=Text("纳税人名称", "the taxpayer's name")),
     _key_type_option(),
     option(
         "--pin-file", required=True, type=FILE, metavar="FILE", help=Text("口令文件", "the file that holds the PIN")
@@ -333,7 +349,13 @@ def delegate(context: Context, taxpayer_id: TaxpayerId, agency: TaxpayerId) -> O
         "申报：登记某月的申报数据（默认与报税数据一致）", "take a declaration (by default one that matches the reports)"
     ),
     _taxpayer_option(),
-    option("--period", required=True, callback=_read_by(_month), help=Text("所属月份", "the month declared")),
+    option(
+        "--period",
+        required=True,
+        metavar="YYYY-MM",
+        callback=_read_by(_month),
+        help=Text("所属月份", "the month declared"),
+    ),
     option(
         "--figures",
         type=FILE,
@@ -379,12 +401,17 @@ def declare(context: Context, taxpayer_id: TaxpayerId, period: str, figures: Pat
 @program.verb(
     "serve",
     Text("启动税局接口，直到被停止", "run the gateway until it is stopped"),
-    option("--host", default="127.0.0.1", help=Text("监听地址", "address to listen on")),
+    option("--host", default="127.0.0.1", metavar="ADDRESS", help=Text("监听地址", "address to listen on")),
     option(
-        "--port", type=click.IntRange(0, 65535), default=8650, help=Text("端口，0 为任意", "port; 0 takes a free one")
+        "--port",
+        metavar="P",
+        type=click.IntRange(0, 65535),
+        default=8650,
+        help=Text("端口，0 为任意", "port; 0 takes a free one"),
     ),
     option(
         "--processing-seconds",
+        metavar="S",
         type=click.FloatRange(0, 86400),
         help=Text("受理后多少秒审核", "seconds from a report's arrival to its judgement"),
     ),
@@ -412,8 +439,13 @@ def serve(context: Context, host: str, port: int, processing_seconds: float | No
 @program.verb(
     "list",
     Text("列出收到的报告", "list the reports received"),
-    option("--taxpayer-id", callback=_read_by(parse_taxpayer_id), help=Text("只看此税号", "of this taxpayer only")),
-    option("--period", callback=_read_by(_month), help=Text("只看此月份", "of this month only")),
+    option(
+        "--taxpayer-id",
+        metavar="T",
+        callback=_read_by(parse_taxpayer_id),
+        help=Text("只看此税号", "of this taxpayer only"),
+    ),
+    option("--period", metavar="YYYY-MM", callback=_read_by(_month), help=Text("只看此月份", "of this month only")),
 )
 def list_reports(context: Context, taxpayer_id: TaxpayerId | None, period: str | None) -> Outcome:
     """List reports."""
@@ -428,7 +460,7 @@ def list_reports(context: Context, taxpayer_id: TaxpayerId | None, period: str |
 @program.verb(
     "show",
     Text("一份报告的经过和结果", "one report's life and results"),
-    argument("id", help=Text("报告摘要、摘要开头或文件名", "digest, the start of one, or file name")),
+    argument("id", metavar="ID", help=Text("报告摘要、摘要开头或文件名", "digest, the start of one, or file name")),
 )
 def show(context: Context, id: str) -> Outcome:  # noqa: A002  the word on the command line
     """Show a report."""
@@ -474,11 +506,11 @@ def show(context: Context, id: str) -> Outcome:  # noqa: A002  the word on the c
 @program.verb(
     "decide",
     Text("人工裁定一份报告", "decide a report by hand"),
-    argument("id", help=Text("报告摘要、摘要开头或文件名", "digest, the start of one, or file name")),
+    argument("id", metavar="ID", help=Text("报告摘要、摘要开头或文件名", "digest, the start of one, or file name")),
     option("--success", is_flag=True, help=Text("报税成功", "it succeeds")),
     option("--failure", is_flag=True, help=Text("报税失败", "it fails")),
-    option("--code", default="", help=Text("错误号，如 271D", "error number, such as 271D")),
-    option("--reason", default="", help=Text("说明", "the explanation")),
+    option("--code", default="", metavar="CODE", help=Text("错误号，如 271D", "error number, such as 271D")),
+    option("--reason", default="", metavar="TEXT", help=Text("说明", "the explanation")),
 )
 def decide(context: Context, id: str, success: bool, failure: bool, code: str, reason: str) -> Outcome:  # noqa: A002
     """Decide by hand."""
@@ -505,7 +537,7 @@ def decide(context: Context, id: str, success: bool, failure: bool, code: str, r
 @program.verb(
     "rejudge",
     Text("修复后重新审核一份失败或等待的报告", "judge a failed or waiting report again after a repair"),
-    argument("id", help=Text("报告摘要、摘要开头或文件名", "digest, the start of one, or file name")),
+    argument("id", metavar="ID", help=Text("报告摘要、摘要开头或文件名", "digest, the start of one, or file name")),
 )
 def rejudge(context: Context, id: str) -> Outcome:  # noqa: A002
     """Judge again."""

@@ -2,7 +2,7 @@
 
 Every change is one transaction that begins with what is in the store now and ends with what everyone may see: a
 decision is committed before anybody hears of it, and what was decided is not decided again. Opening a report may take
-minutes and is done outside; the transaction then checks that the report still waits for that very judgement.
+minutes and is done outside; the transaction then checks that the report still waits for that very judgement (JUDGE-11).
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Desk:
         return Taken(report.receipt, new=True)
 
     def _supersede(self, tx: Transaction, new: Report, now: datetime) -> None:
-        """Let the newest copy of a card count, in whatever order the copies arrived.
+        """Let the newest copy of a card count, in whatever order the copies arrived (JUDGE-14).
 
         A card holds one uncleared copy at a time. So what had not succeeded when the card copied again can no longer
         clear; and a success for the same period has not cleared, or the card could not have copied that period again.
@@ -304,7 +304,7 @@ class Desk:
             self._wake_others(tx, report, now, compared=finding is None)
 
     def _wake_others(self, tx: Transaction, report: Report, now: datetime, *, compared: bool) -> None:
-        """Have the machines that came first judged again at once, now that the last one is there.
+        """Have the machines that came first judged again at once, now that the last one is there (JUDGE-12).
 
         Args:
             tx: The transaction of the decision.
@@ -466,7 +466,7 @@ class Desk:
     # --- closing ---------------------------------------------------------------------------------------------------
 
     def acknowledge(self, key: StationKey, digest: str, data: bytes) -> None:
-        """Take a clear receipt: the card was cleared, the report is closed (ACK-4).
+        """Take a clear receipt: the card was cleared, the report is closed (JUDGE-17).
 
         Raises:
             Refusal: It is not the receipt of this report's success. Nothing has changed.
@@ -513,7 +513,7 @@ class Desk:
     # --- what people do at the bureau --------------------------------------------------------------------------------
 
     def declare(self, taxpayer_id: str, period: str, declaration: Declaration) -> tuple[int, tuple[str, ...]]:
-        """Take a declaration; reports that failed for want of it are judged again by themselves.
+        """Take a declaration; reports that failed for want of it are judged again by themselves (JUDGE-13).
 
         Returns:
             The declaration's version, and the digests of those reports.
@@ -635,7 +635,7 @@ def _sum_up(examinations: Iterable[Examination]) -> dict[str, Figures]:
 
 
 def _sequence_taken(tx: Transaction, header: PublicHeader) -> bool:
-    """Return whether another report of this copy is on file that the bureau could open.
+    """Return whether another report of this copy is on file that the bureau could open (JUDGE-15).
 
     One that was sealed to a wrong key is no other version of the figures: nobody has read it, and the card seals the
     same copy again.

@@ -1,4 +1,4 @@
-"""The checks in the field's order, and the judgement that they make together."""
+"""The checks in the field's order, and the judgement that they make together (JUDGE-10)."""
 
 from __future__ import annotations
 
