@@ -82,6 +82,9 @@ _DOUBTFUL_WORDS: Final = frozenset({"异常", "失控", "异常发票", "失控�
 _DEVICE_STATUS: Final[Mapping[str, str]] = {"0": "", "1": "", "2": "空白作废", "3": "作废", "4": "作废"}
 
 
+_DAY_TEXT: Final = re.compile(r"\s*20[0-9]{2}([-/.年]?)[01]?[0-9]\1[0-3]?[0-9]日?\s*")
+
+
 class _Refused(Exception):
     """The invoice has a problem that is noted already."""
 
@@ -131,7 +134,7 @@ class Assembler:
         self._check_seller(raw)
         self._check_machine(raw)
         kind = self._kind(raw, words, code, number)
-        void, blank = self._void(raw)
+        void = self._is_void(raw)
         if raw.excess:
             self._problem(
                 raw.place,
@@ -140,7 +143,7 @@ class Assembler:
             )
             raise _Refused
         lines = self._lines(raw, kind, void=void)
-        if lines and blank and all(not line.amount and not line.tax for line in lines):
+        if void and all(not line.amount and not line.tax for line in lines):
             lines = []
         stated = self._stated_sums(raw, lines)
         if not lines:
@@ -343,8 +346,7 @@ class Assembler:
             )
         return kind
 
-    def _void(self, raw: RawInvoice) -> tuple[bool, bool]:
-        """Return whether it is void, and whether it may be a blank one."""
+    def _is_void(self, raw: RawInvoice) -> bool:
         void = False
         for name in ("status", "void_flag"):
             text = unicodedata.normalize("NFKC", text_of(raw.head.get(name))).replace(" ", "").lower()
@@ -370,7 +372,7 @@ class Assembler:
                     f"不认识的发票状态：{_shown(text)}",
                     f"an unknown status: {_shown(text)}",
                 )
-        return void, void
+        return void
 
     def _day(self, raw: RawInvoice, *, blank: bool) -> date:
         day = self._read(raw, "day", day_of)
@@ -630,15 +632,21 @@ class Assembler:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def _read(self, raw: RawInvoice, name: str, reader: Callable[[Cell], _V]) -> _V | None:
+        cell = raw.head.get(name)
+        if cell is None:
+            return None
         try:
-            return reader(raw.head.get(name))
+            return reader(cell)
         except CellFault as fault:
             self._findings.problem(raw.place.at(raw.titles.get(name, _NAMES.get(name, name))), fault.text)
             raise _Refused from None
 
     def _read_cell(self, raw: RawInvoice, part: RawLine, name: str, reader: Callable[[Cell], _V]) -> _V | None:
+        cell = part.cells.get(name)
+        if cell is None:
+            return None
         try:
-            return reader(part.cells.get(name))
+            return reader(cell)
         except CellFault as fault:
             self._findings.problem(part.place.at(raw.titles.get(name, _NAMES.get(name, name))), fault.text)
             raise _Refused from None
@@ -666,10 +674,7 @@ def _named_tax(text: str) -> bool:
 def _looks_like_day(value: Cell) -> bool:
     if isinstance(value, date):
         return True
-    return (
-        isinstance(value, str)
-        and re.fullmatch(r"\s*20[0-9]{2}([-/.年]?)[01]?[0-9]\1[0-3]?[0-9]日?\s*", value) is not None
-    )
+    return isinstance(value, str) and _DAY_TEXT.fullmatch(value) is not None
 
 
 def _clean_goods_code(value: Cell) -> str:

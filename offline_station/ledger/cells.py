@@ -10,6 +10,7 @@ import re
 import unicodedata
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Final
 
 from shared.text import Text
@@ -23,6 +24,11 @@ _EXACT_DIGITS: Final = 15
 MAX_YUAN: Final = Decimal(10) ** 13
 _FEN: Final = Decimal("0.01")
 _NOISE: Final = Decimal("0.000001")
+
+
+# The spellings of nearly all cells; the others take the longer way below.
+_PLAIN_AMOUNT: Final = re.compile(r"-?[0-9]{1,13}(?:\.[0-9]{1,4})?", re.ASCII)
+_PLAIN_NUMBER: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,18})?", re.ASCII)
 
 
 class CellFault(ValueError):
@@ -93,6 +99,8 @@ def digits_of(value: Cell) -> str:
         if number < 0 or number != int(number):
             raise _fault(f"不是号码：{_shown(value)}", f"it is not a number of an invoice: {_shown(value)}")
         return str(int(number))
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return value
     text = unicodedata.normalize("NFKC", text_of(value)).replace(" ", "")
     if text in PLACEHOLDERS:
         return ""
@@ -111,6 +119,10 @@ def amount_of(value: Cell) -> Decimal | None:
     Raises:
         CellFault: Not an amount, or one of more than thirteen digits.
     """
+    if value is None:
+        return None
+    if isinstance(value, str) and _PLAIN_AMOUNT.fullmatch(value):
+        return Decimal(value)
     if isinstance(value, bool | date | timedelta):
         raise _fault(f"不是金额：{_shown(value)}", f"it is not an amount: {_shown(value)}")
     if isinstance(value, int | Decimal):
@@ -137,12 +149,14 @@ def amount_of(value: Cell) -> Decimal | None:
 
 def fen_of(amount: Decimal) -> int:
     """Return an amount in whole fen, the half rounded away from zero."""
-    return int(amount.quantize(_FEN, ROUND_HALF_UP) * 100)
+    whole = amount * 100
+    return int(whole if whole == whole.to_integral_value() else amount.quantize(_FEN, ROUND_HALF_UP) * 100)
 
 
 def has_fractions_of_fen(amount: Decimal) -> bool:
     """Return whether an amount says more than two decimals, the noise of floating numbers left aside."""
-    return abs(amount - amount.quantize(_FEN, ROUND_HALF_UP)) > _NOISE
+    exponent = amount.as_tuple().exponent
+    return isinstance(exponent, int) and exponent < -2 and abs(amount - amount.quantize(_FEN, ROUND_HALF_UP)) > _NOISE
 
 
 def number_of(value: Cell) -> str | None:
@@ -151,6 +165,10 @@ def number_of(value: Cell) -> str | None:
     Raises:
         CellFault: Not a number (the days and plates of a toll invoice, for example).
     """
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and _PLAIN_NUMBER.fullmatch(value):
+        return value
     if isinstance(value, bool | date | timedelta):
         raise _fault(f"不是数字：{_shown(value)}", f"it is not a number: {_shown(value)}")
     if isinstance(value, int | float | Decimal):
@@ -168,7 +186,7 @@ def number_of(value: Cell) -> str | None:
         raise _fault(f"不是数字：{_shown(text)}", f"it is not a number: {_shown(text)}") from None
     if not found.is_finite() or abs(found) >= Decimal(10) ** 15:
         raise _fault("数字超出范围", "the number is out of range")
-    if re.fullmatch(r"-?[0-9]+(\.[0-9]{1,18})?", text):
+    if _PLAIN_NUMBER.fullmatch(text):
         return text
     exponent = found.as_tuple().exponent
     assert isinstance(exponent, int)
@@ -255,6 +273,11 @@ def rate_of(value: Cell) -> str | None:
     """
     if isinstance(value, bool | date | timedelta):
         raise _fault(f"不是税率：{_shown(value)}", f"it is not a rate: {_shown(value)}")
+    return None if value is None else _rate_of(value)
+
+
+@lru_cache(maxsize=256)
+def _rate_of(value: str | float | Decimal) -> str | None:
     if isinstance(value, int | float | Decimal):
         text, percent = str(value), False
     else:

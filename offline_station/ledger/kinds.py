@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
 from shared.model.report import InvoiceKind
@@ -58,6 +59,7 @@ _TWELVE_BY_END: Final[dict[str, InvoiceKind]] = {
 _TEN_BY_EIGHTH: Final[dict[str, InvoiceKind]] = {"1": "004", "5": "004", "3": "007", "6": "007", "2": "009", "7": "009"}
 
 
+@lru_cache(maxsize=512)
 def kinds_of_words(words: str) -> Kinds:
     """Return the kinds that a list's own words allow: `专用发票` is 004, and 028 or 101 if the number says so."""
     text = unicodedata.normalize("NFKC", words).replace(" ", "").lower()

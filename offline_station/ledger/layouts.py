@@ -27,7 +27,7 @@ HEADER_WITHIN: Final = 60
 _TOTAL_WORDS: Final = frozenset({"合计", "合计行", "总计", "本页合计", "本页小计", "累计", "合计金额", "汇总"})
 _CATEGORY: Final = re.compile(r"(?:发票类别|发票种类|发票类型|票种)[:：]\s*(.+)")
 _INTERVAL: Final = re.compile(
-    r"(?:资料区间|开票区间|所属区间|日期区间|数据区间|区间)[:：]\s*(\S+?)\s*[~～至—-]+\s*(\S+)\s*"
+    r"(?:资料区间|开票区间|所属区间|日期区间|数据区间|区间)[:：]\s*(.+?)\s*(?:~|至|—+|--| - )\s*(.+)"
 )
 _FOOTER: Final = re.compile(r"份数[:：]\s*(\d+)")
 _FOOTER_AMOUNT: Final = re.compile(r"金额[:：]\s*(-?[\d,]+\.?\d*)")
@@ -79,7 +79,7 @@ _LIST_SUMMARY: Final = re.compile(r"[（(]?详见(?:销货)?清单[)）]?")
 
 def is_list_summary(goods: str) -> bool:
     """Return whether a goods name is the line that stands for a whole printed list: the whole name, not a part."""
-    return _LIST_SUMMARY.fullmatch("".join(goods.split())) is not None
+    return "详见" in goods and _LIST_SUMMARY.fullmatch("".join(goods.split())) is not None
 
 
 def goods_lines(lines: Sequence[RawLine]) -> Sequence[RawLine]:
@@ -148,13 +148,26 @@ class SheetLayout:
             if self.columns is None and len(present) == 1 and "发票" in text and len(text) <= 40:
                 self._category = text
                 return None
-        header = recognise_header(cells)
+        header = recognise_header(cells) if self._may_be_header(cells) else None
         if header is not None:
             self.columns = header
             return self._flush()
         if self.columns is None:
             return None
         return self._take_data(number, present, self.columns.pick(cells), self.columns)
+
+    def _may_be_header(self, cells: Sequence[Cell]) -> bool:
+        """Return whether it is worth looking: where a header is in force, only a number column without digits is."""
+        if self.columns is None:
+            return True
+        at = self.columns.at
+        for name in ("number", "digital"):
+            index = at.get(name)
+            if index is not None and index < len(cells):
+                cell = cells[index]
+                if not isinstance(cell, str | None) or (cell and any(c.isdigit() for c in cell)):
+                    return False
+        return True
 
     def _take_marker(self, text: str, place: Place, present: Sequence[Cell]) -> None:
         if match := _CATEGORY.match(text):
