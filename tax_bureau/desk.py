@@ -99,6 +99,15 @@ class Desk:
         with self._store.write() as tx:
             tx.set_setting(_PROCESSING_SETTING, repr(float(seconds)))
 
+    def sweep(self) -> int:
+        """Remove uploads that a crash left behind before they were taken; return how many."""
+
+        def on_file(digest: str) -> bool:
+            with self._store.read() as tx:
+                return tx.report(digest) is not None
+
+        return self._spool.sweep(self._clock.now().timestamp(), on_file)
+
     # --- taking in -------------------------------------------------------------------------------------------------
 
     def check_upload(self, key: StationKey, digest: str) -> None:

@@ -71,7 +71,7 @@ def serve(bureau: Bureau, server: socket.socket, ready: Callable[[str], None], s
     Raises:
         ConfigurationError: The interface did not come up.
     """
-    bureau.spool.sweep(bureau.clock.now().timestamp())
+    bureau.desk.sweep()
     http = uvicorn.Server(
         uvicorn.Config(
             make_app(bureau),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -96,10 +97,18 @@ class Spool:
         """Return where the report of that digest lies."""
         return self._reports / f"{digest}.dat"
 
-    def sweep(self, now: float) -> int:
-        """Remove uploads that a crash left behind a day before `now` (POSIX seconds) or earlier; return how many."""
+    def sweep(self, now: float, on_file: Callable[[str], bool]) -> int:
+        """Remove what crashes left behind; return how many files.
+
+        Only files that are a day old: a younger one may be another process's work. Nobody holds a receipt for any.
+
+        Args:
+            now: POSIX seconds.
+            on_file: Tells whether a report of that digest is on file.
+        """
+        stale = [*self._incoming.glob("*.part"), *(p for p in self._reports.glob("*.dat") if not on_file(p.stem))]
         removed = 0
-        for path in self._incoming.glob("*.part"):
+        for path in stale:
             try:
                 if path.stat().st_mtime < now - _STALE_SECONDS:
                     path.unlink()

@@ -16,6 +16,7 @@ from sqlalchemy import event
 from shared.errors import NotFound, WrongState
 from shared.ids import parse_stamp
 from shared.states import BUREAU, BureauEvent, BureauState
+from tax_bureau import serve
 from tax_bureau.desk import Desk
 from tax_bureau.home import filing_day, open_bureau
 from tax_bureau.judge.facts import Declaration
@@ -238,6 +239,40 @@ def test_adhoc_success_is_not_superseded_by_the_next_copy(office: Office) -> Non
     digest = office.send(stamp=parse_stamp("202608030808"), period_start=date(2026, 7, 1), period_end=date(2026, 8, 3))
     office.send(sequence=8)
     assert office.code(digest) == "success"
+
+
+def test_sweep_removes_what_nobody_holds_a_receipt_for(office: Office) -> None:
+    digest = office.send()
+    spool = office.root / "home" / "spool"
+    orphan, part, young = (spool / "reports" / "ab.dat", spool / "incoming" / "a.part", spool / "incoming" / "b.part")
+    moment = office.clock.now().timestamp()
+    for path, age in ((orphan, 90_000), (part, 90_000), (young, 10), (spool / "reports" / f"{digest}.dat", 90_000)):
+        path.touch()
+        os.utime(path, (moment - age, moment - age))
+    assert office.bureau.desk.sweep() == 2
+    assert sorted(p.name for p in spool.rglob("*") if p.is_file()) == sorted(["b.part", f"{digest}.dat"])
+
+
+def test_trouble_with_one_report_does_not_end_the_work(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = office.send()
+    office.bureau.desk.judge_again(digest)
+    judge_next = Desk.judge_next
+    stop = threading.Event()
+    calls = []
+
+    def troubled(desk: Desk) -> bool:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("trouble")
+        found = judge_next(desk)
+        if not found:
+            stop.set()
+        return found
+
+    monkeypatch.setattr(Desk, "judge_next", troubled)
+    monkeypatch.setattr(serve, "_TROUBLE_SECONDS", 0.01)
+    serve.work(office.bureau, stop)
+    assert results_of(office, digest) == [1, 2]
 
 
 # --- by hand -------------------------------------------------------------------------------------------------------
