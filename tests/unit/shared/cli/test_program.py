@@ -328,7 +328,7 @@ TEXTS = ROOT / "tests" / "vectors" / "text"
 )
 def test_verify_proves_any_signed_file_without_state(say: Callable[..., Said], name: str, kind: str) -> None:
     said = say("verify", str(TEXTS / name), "--trust", str(TEXTS / "root.pem"), "--json")
-    assert said.status in (0, 1)
+    assert said.status == 0
     assert said.object["data"]["kind"] == kind
     assert said.object["data"]["valid"] is True
     assert said.object["data"]["checked_chain"] is True
@@ -336,10 +336,10 @@ def test_verify_proves_any_signed_file_without_state(say: Callable[..., Said], n
 
 def test_verify_without_a_root_says_that_nobody_vouches_for_the_signer(say: Callable[..., Said]) -> None:
     said = say("verify", str(TEXTS / "result.txt"))
-    assert said.status == 1
+    assert said.status == 0
     assert "证书链没有验证" in said.out
     assert "税号：310100000000000" in said.out
-    assert "--trust" in said.err
+    assert "--trust" in said.out
 
 
 def test_verify_of_an_altered_file_or_with_a_wrong_root_is_refused(say: Callable[..., Said], tmp_path: Path) -> None:
