@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
@@ -237,15 +237,21 @@ class Desk:
 
     # --- judging ---------------------------------------------------------------------------------------------------
 
-    def judge_next(self) -> bool:
-        """Judge the report that has waited longest, if one is due; return whether there was one."""
+    def judge_next(self, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Judge the report that has waited longest, if one is due; return whether there was one.
+
+        Args:
+            stopped: Asked while a report is read, which may take a minute: if it says so, the report stays due.
+        """
         now = self._clock.now()
         with self._store.read() as tx:
             report = tx.next_due(now.timestamp())
         if report is None:
             return False
         try:
-            examination = report.examination or self._examine(report, now)
+            examination = report.examination or self._examine(report, now, stopped)
+        except _Stopped:
+            return False
         except OSError as error:
             # The bureau's own disk, so no answer about the report: it waits until the office works again.
             with self._store.write() as tx:
@@ -265,12 +271,12 @@ class Desk:
             done += 1
         return done
 
-    def _examine(self, report: Report, now: datetime) -> Examination:
+    def _examine(self, report: Report, now: datetime, stopped: Callable[[], bool]) -> Examination:
         """Open a report and read it once; what is wrong with it is part of the answer."""
         with self._spool.path(report.digest).open("rb") as file:
             try:
                 with open_report(file, self._keyring.store, self._keyring.envelope, at=now) as opened:
-                    reading = read_content(opened.proven.header, opened.rows())
+                    reading = read_content(opened.proven.header, _until(stopped, opened.rows()))
             except ReportContentInvalid as error:
                 return Examination(fault="content", reason=clean_value(error.text.zh), code=error.code)
             except ReportInvalid as error:
@@ -577,6 +583,17 @@ class Desk:
             report = _open_report_of(tx, digest)
             if report.state is not BureauState.STORED:
                 self._reopen(tx, report, now, due=now.timestamp(), why="by hand")
+
+
+class _Stopped(Exception):
+    """The office closes while a report is being read."""
+
+
+def _until(stopped: Callable[[], bool], rows: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    for row in rows:
+        if stopped():
+            raise _Stopped
+        yield row
 
 
 _STATES: Final[Mapping[BureauState, ReportStateText]] = {

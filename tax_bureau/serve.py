@@ -105,7 +105,7 @@ def work(bureau: Bureau, stop: threading.Event) -> None:
     while not stop.is_set():
         pause = _LOOK_SECONDS
         try:
-            while not stop.is_set() and bureau.desk.judge_next():
+            while not stop.is_set() and bureau.desk.judge_next(stop.is_set):
                 pass
         except Exception as error:  # noqa: BLE001  one report or one full disk must not end the office
             _log.error("judge: %s: %s", type(error).__name__, error)

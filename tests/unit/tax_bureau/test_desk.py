@@ -260,11 +260,11 @@ def test_trouble_with_one_report_does_not_end_the_work(office: Office, monkeypat
     stop = threading.Event()
     calls = []
 
-    def troubled(desk: Desk) -> bool:
+    def troubled(desk: Desk, stopped: Callable[[], bool]) -> bool:
         calls.append(1)
         if len(calls) == 1:
             raise RuntimeError("trouble")
-        found = judge_next(desk)
+        found = judge_next(desk, stopped)
         if not found:
             stop.set()
         return found
@@ -273,6 +273,21 @@ def test_trouble_with_one_report_does_not_end_the_work(office: Office, monkeypat
     monkeypatch.setattr(serve, "_TROUBLE_SECONDS", 0.01)
     serve.work(office.bureau, stop)
     assert results_of(office, digest) == [1, 2]
+
+
+def test_report_that_is_being_read_when_the_office_closes_stays_due(office: Office) -> None:
+    data, report = office.seal(invoices=20)
+    office.client().put_report(report.digest, data)
+    asked = []
+
+    def stopped() -> bool:
+        asked.append(1)
+        return len(asked) > 10
+
+    assert office.bureau.desk.judge_next(stopped) is False
+    assert results_of(office, report.digest) == []
+    assert office.bureau.desk.judge_next() is True
+    assert results_of(office, report.digest) == [1]
 
 
 # --- by hand -------------------------------------------------------------------------------------------------------
