@@ -331,6 +331,9 @@ class HttpGateway:
             if begun and not _never_connected(error):
                 raise OutcomeUnknown(report=what[:12]) from error
             raise BureauUnreachable(host=self.name, reason=both(_why(error))) from error
+        finally:
+            # No connection is used twice: one that the other side has closed meanwhile looks like a lost reply.
+            self._session.close()
 
     def _read(self, response: requests.Response, limit: int) -> bytes:
         """Read an answer of bounded length in bounded time: a socket that drips one byte a minute ends too."""

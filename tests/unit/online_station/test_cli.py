@@ -1,0 +1,246 @@
+"""The verbs, as an operator or a script types them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from online_station import cli
+from tests.support.online import make_ack, make_report
+from tests.support.pki import NOW
+
+NAME = "310100000000000_0_202608010000"
+
+
+@pytest.fixture
+def run(station_desk, capsys, monkeypatch):
+    """Run a verb with --json; return its exit status and data."""
+    monkeypatch.setattr(cli, "_CLOCK", station_desk.clock)
+
+    def call(*words, json_wanted=True):
+        status = cli.program.run(
+            ["--home", str(station_desk.home.root), *map(str, words), *(["--json"] if json_wanted else [])]
+        )
+        said = capsys.readouterr()
+        if not json_wanted:
+            return status, said.out, said.err
+        answer = json.loads(said.out)
+        assert answer["ok"] == (status in (0, 1))
+        assert answer["command"] == " ".join(str(w) for w in words[: 2 if words[0] == "stick" else 1])
+        return status, {**answer["data"], "errors": answer["errors"]}
+
+    return call
+
+
+def test_the_whole_month_with_verbs_alone(station_desk, run, tmp_path):
+    desk, bureau = station_desk, station_desk.bureau
+    bureau.declared.clear()
+    stick = tmp_path / "U 盘"
+    stick.mkdir()
+    assert run("stick", "list")[0] == 30
+    assert run("stick", "sync", stick)[0] == 32
+    assert run("stick", "prepare", stick)[0] == 0
+    data, made = make_report()
+    (stick / "TAXFERRY/to-online" / f"{NAME}.dat").write_bytes(data)
+    status, visit = run("stick", "sync")
+    assert (status, visit["taken"], visit["placed"]) == (0, [f"{NAME}.dat"], ["trust.txt"])
+    assert run("once")[0] == 0
+    (item,) = run("list")[1]["items"]
+    assert {k: item[k] for k in ("report_digest", "taxpayer_id", "machine_no", "stamp", "state", "code")} == {
+        "report_digest": made.digest,
+        "taxpayer_id": "310100000000000",
+        "machine_no": 0,
+        "stamp": "202608010000",
+        "state": "held",
+        "code": "271D",
+    }
+    assert "release" in item["next_action"]
+    assert run("release", NAME)[0] == 0
+    assert run("release", made.digest[:8])[0] == 0, "every verb can be run again"
+    assert run("once")[0] == 0
+    assert run("results")[0] == 43
+    assert run("hold", NAME)[0] == 52
+    bureau.fail(made.digest, "271D")
+    status, found = run("results")
+    assert (status, found["items"][0]["outcome"], found["items"][0]["code"]) == (0, "failure", "271D")
+    assert run("retry", NAME)[1]["state"] == "proven"
+    bureau.declared.add("2026-07")
+    assert run("retry", f"{NAME}.dat")[0] == 0
+    assert run("once")[1]["items"][0]["state"] == "accepted"
+    bureau.succeed(made.digest)
+    assert run("results")[1]["items"][0]["state"] == "staged"
+    assert run("results")[0] == 0
+    assert run("stick", "sync")[1]["placed"] == [f"{NAME}.txt"]
+    assert run("stick", "sync")[1]["placed"] == []
+    assert (stick / f"TAXFERRY/to-offline/{NAME}.txt").read_bytes() == bureau.reports[made.digest].answer
+    (stick / "TAXFERRY/to-online" / f"{NAME}.ack").write_bytes(make_ack(bureau, made.digest)[0])
+    visit = run("stick", "sync")[1]
+    assert visit["taken"] == [f"{NAME}.ack"]
+    assert visit["removed"] == [f"{NAME}.txt"], "its clear receipt is here: it was used"
+    assert run("once")[0] == 0
+    status, shown = run("show", NAME)
+    assert (status, shown["state"], shown["uploads"]) == (0, "acknowledged", 2)
+    assert [e["to"] for e in shown["events"]][-1] == "acknowledged"
+    assert [r["result_no"] for r in shown["results"]] == [1, 2]
+    assert run("stick", "eject")[1]["safe"] is True
+    assert run("board")[1]["items"][0]["missing"] == []
+    assert desk.row(NAME).uploads == 2
+
+
+def test_upload_sends_one_file_and_leaves_it_where_it_is(station_desk, run, tmp_path):
+    data, made = make_report()
+    path = tmp_path / "报税 文件.dat"
+    path.write_bytes(data)
+    status, item = run("upload", path)
+    assert (status, item["state"], item["report_digest"]) == (0, "accepted", made.digest)
+    assert path.exists()
+    assert run("upload", path)[0] == 0
+    assert station_desk.bureau.puts[made.digest] == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [(b"", 11), (b"\x30\x80", 11), (None, 50)],
+)
+def test_upload_of_what_is_no_report_is_a_clear_error(run, tmp_path, data, status):
+    path = tmp_path / f"{NAME}.dat"
+    if data is not None:
+        path.write_bytes(data)
+    found, answer = run("upload", path)
+    assert found == status
+    assert answer["errors"][0]["hint"]
+
+
+def test_upload_that_is_held_says_so(station_desk, run, tmp_path):
+    station_desk.bureau.declared.clear()
+    path = tmp_path / "x.dat"
+    path.write_bytes(make_report()[0])
+    status, item = run("upload", path)
+    assert (status, item["hold"]) == (52, "not-declared")
+
+
+def test_a_refused_upload_and_an_unknown_one_have_their_exit_codes(station_desk, run, tmp_path):
+    path = tmp_path / "x.dat"
+    path.write_bytes(make_report()[0])
+    station_desk.bureau.misbehave("put", (403, "2734", "验证签名失败"))
+    assert run("upload", path)[0] == 42
+    assert run("show", NAME)[1]["fault"]["code"] == "2734"
+    station_desk.bureau.misbehave("put", "drop")
+    station_desk.bureau.misbehave("status", 500, 500)
+    assert run("retry", NAME)[0] == 0
+    assert run("once")[0] == 41
+
+
+def test_what_needs_a_new_report_cannot_be_retried(station_desk, run):
+    digest = station_desk.report()
+    run("once")
+    station_desk.bureau.fail(digest, "2715", "发票明细与汇总比对不符")
+    run("results")
+    status, answer = run("retry", NAME)
+    assert status == 52
+    assert "2715" in answer["errors"][0]["message"]
+    assert run("cancel", NAME)[1]["state"] == "cancelled"
+    assert run("cancel", NAME)[0] == 0
+
+
+def test_quarantined_files_stand_in_the_list(station_desk, run):
+    (station_desk.inbox / f"{NAME}.dat").write_bytes(b"")
+    assert run("once")[0] == 11
+    (item,) = run("list")[1]["items"]
+    assert (item["state"], item["code"], item["stem"], item["machine_no"]) == ("quarantined", "B1105", NAME, 0)
+
+
+def test_ids_are_unknown_or_ambiguous_with_clear_errors(station_desk, run):
+    assert run("show", "abcd")[0] == 50
+    for machine in range(17):
+        station_desk.report(machine)
+    run("once")
+    first = [i["report_digest"][0] for i in run("list")[1]["items"]]
+    twice = next(c for c in first if first.count(c) > 1)
+    status, answer = run("show", twice)
+    assert (status, answer["errors"][0]["code"]) == (50, "B5010")
+
+
+def test_the_doctor_finds_a_healthy_station_and_a_dead_bureau(station_desk, run, monkeypatch):
+    from online_station.shell import diagnosis
+
+    monkeypatch.setattr(diagnosis, "_LEAST_FREE", 1)
+    status, found = run("doctor")
+    verdicts = {i["name"]: i["verdict"] for i in found["items"]}
+    assert status == 0, found
+    assert set(verdicts.values()) == {"ok"}
+    assert {"inbox", "outbox", "space", "trust", "key", "network", "lan", "bureau", "clock", "enrolment"} <= set(
+        verdicts
+    )
+    station_desk.bureau.key_fingerprints.clear()
+    assert {i["name"]: i["verdict"] for i in run("doctor")[1]["items"]}["enrolment"] == "error"
+    station_desk.clock.advance(minutes=4)
+    assert {i["name"]: i["verdict"] for i in run("doctor")[1]["items"]}["clock"] == "error"
+    with station_desk.station() as station:
+        station.store.set(bureau="http://127.0.0.1:9")
+    status, found = run("doctor")
+    assert status == 40
+    assert found["items"][-1]["name"] == "lan"
+    (station_desk.root / "key.p12").unlink()
+    assert run("doctor")[0] == 50
+
+
+def test_init_again_changes_folders_and_refuses_another_bureau(station_desk, run, tmp_path):
+    root = station_desk.root
+    words = ["--key", root / "key.p12", "--pin-file", root / "口令.txt"]
+    status, made = run("init", "--bureau", station_desk.bureau.url, *words, "--inbox", tmp_path / "收件")
+    assert (status, made["inbox"]) == (0, str(tmp_path / "收件"))
+    assert run("init", "--bureau", "http://127.0.0.1:9", *words)[0] == 50
+    same = ["--inbox", tmp_path / "x", "--outbox", tmp_path / "x"]
+    assert run("init", "--bureau", station_desk.bureau.url, *words, *same)[0] == 50
+
+
+def test_init_without_a_root_shows_its_fingerprint_to_compare(station_desk, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "_CLOCK", station_desk.clock)
+    root = station_desk.root
+    words = ["--bureau", station_desk.bureau.url, "--key", str(root / "key.p12"), "--pin-file", str(root / "口令.txt")]
+    assert cli.program.run(["--home", str(tmp_path / "new"), "init", *words]) == 1
+    from cryptography.hazmat.primitives import hashes
+
+    assert station_desk.bureau.pki.root.fingerprint(hashes.SHA256()).hex() in capsys.readouterr().err
+
+
+def test_verbs_before_init_say_so(capsys, tmp_path):
+    for words in (["once"], ["list"], ["results"], ["run"], ["doctor"], ["stick", "sync", str(tmp_path)]):
+        assert cli.program.run(["--home", str(tmp_path / "none"), *words]) == 50
+        assert "B5003" in capsys.readouterr().err
+
+
+def test_beside_a_running_service_once_and_upload_hand_over(station_desk, run, tmp_path):
+    path = tmp_path / "x.dat"
+    path.write_bytes(make_report()[0])
+    with station_desk.station():
+        assert run("once")[1]["service"] is True
+        assert run("results")[1]["service"] is True
+        assert run("upload", path)[1]["service"] is True
+    assert (station_desk.inbox / f"{NAME}.dat").is_file()
+    run("once")
+    assert station_desk.state(NAME) == "accepted"
+
+
+def test_words_are_in_both_languages(station_desk, run):
+    station_desk.report()
+    status, out, _ = run("once", "--lang", "zh", json_wanted=False)
+    assert status == 0
+    assert "税局已受理" in out
+    assert "下一步" in out
+    _, out, _ = run("list", "--lang", "en", json_wanted=False)
+    assert "accepted by the bureau" in out
+    assert "next: " in out
+
+
+def test_the_unreachable_bureau_is_exit_40_and_nothing_is_lost(station_desk, run):
+    station_desk.report()
+    with station_desk.station() as station:
+        station.store.set(bureau="http://127.0.0.1:9")
+    status, found = run("once")
+    assert status == 40
+    assert found["errors"][0]["code"] == "B4001"
+    assert station_desk.state(NAME) == "proven"
+    assert station_desk.clock.now() == NOW
