@@ -45,6 +45,8 @@ from shared.text import Text, both
 
 CONNECT_SECONDS: Final = 10.0
 READ_SECONDS: Final = 60.0
+UPLOAD_SECONDS: Final = 300.0
+"""A bureau proves a whole report before it answers, and a large one takes a while."""
 WHOLE_ANSWER_SECONDS: Final = 120.0
 MAX_SMALL: Final = 1 << 18
 MAX_TRUST: Final = 1 << 22
@@ -177,6 +179,7 @@ class HttpGateway:
         *,
         connect_seconds: float = CONNECT_SECONDS,
         read_seconds: float = READ_SECONDS,
+        upload_seconds: float = UPLOAD_SECONDS,
         proxy: str = "",
         ca_file: Path | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -189,6 +192,7 @@ class HttpGateway:
             clock: For `created`.
             connect_seconds: How long to wait for a connection.
             read_seconds: How long to wait for the next bytes.
+            upload_seconds: The same, for the answer to an upload.
             proxy: An HTTP proxy, or empty.
             ca_file: Certificates for TLS, if not the system's.
             monotonic: Measures how long an answer takes.
@@ -200,7 +204,9 @@ class HttpGateway:
         self._signer = signer
         self._keyid = fingerprint(signer.certificate)
         self._clock = clock
-        self._timeouts = (connect_seconds, read_seconds)
+        self._connect_seconds = connect_seconds
+        self._read_seconds = read_seconds
+        self._upload_seconds = upload_seconds
         self._monotonic = monotonic
         self._session = requests.Session()
         # No .netrc, no variables: what is sent where is decided by `init` alone.
@@ -319,7 +325,10 @@ class HttpGateway:
                 url,
                 data=body,
                 headers=headers,
-                timeout=self._timeouts,
+                timeout=(
+                    self._connect_seconds,
+                    self._upload_seconds if isinstance(body, _FileBody) else self._read_seconds,
+                ),
                 allow_redirects=False,
                 stream=True,
             ) as response:

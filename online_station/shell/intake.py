@@ -206,27 +206,28 @@ class Intake:
         """
         harvest = Harvest()
         files, harvest.foreign = scan(self.inbox)
-        for file in files:
-            self._tracker.observe(file.path.name, file.looks, monotonic)
         names = {f.path.name for f in files}
-        self._tracker.keep_only(names)
         for memory in (self._unproven, self._not_ours):
             for name in memory.keys() - names:
                 del memory[name]
-        for file in files:
+        ours = [f for f in files if self._not_ours.get(f.path.name) != f.looks]
+        harvest.foreign += len(files) - len(ours)
+        # The tracker knows the files that are waited for, and no others: its next moment is when to look again.
+        self._tracker.keep_only(f.path.name for f in ours)
+        for file in ours:
+            self._tracker.observe(file.path.name, file.looks, monotonic)
+        for file in ours:
             name = file.path.name
-            if self._not_ours.get(name) == file.looks:
-                harvest.foreign += 1
-                continue
             if self._unproven.get(name) == file.looks and not self._tracker.is_stable(name, monotonic):
                 harvest.waiting.append(name)
                 continue
             try:
                 self._one(file, harvest, now, monotonic)
             except OSError as error:
-                # Gone again, or not readable yet; the next scan sees it anew.
-                LOGGER.warning("%s: %s", file.path.name, error)
-                harvest.waiting.append(file.path.name)
+                # Gone again, or not readable: the next scan sees it anew.
+                LOGGER.warning("%s: %s", name, error)
+                self._tracker.forget(name)
+                harvest.foreign += 1
         return harvest
 
     def _one(self, found: Found, harvest: Harvest, now: datetime, monotonic: float) -> None:
@@ -259,6 +260,7 @@ class Intake:
             if found.named is None:
                 # Neither the name nor the content is one of ours.
                 self._not_ours[name] = found.looks
+                self._tracker.forget(name)
                 harvest.foreign += 1
                 return
         row = set_aside(self._home.quarantine, found.path, error, self._store, now)

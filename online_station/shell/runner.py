@@ -241,7 +241,7 @@ class Station:
     def run(self, stop: threading.Event, wake: threading.Event) -> None:
         """Work until `stop` is set. Every `wake` is looked into at once."""
         watcher = InboxWatcher(self.intake.inbox, wake)
-        scanned = -RESCAN_SECONDS
+        next_scan = self._monotonic()
         seen = -1
         try:
             while not stop.is_set():
@@ -252,13 +252,14 @@ class Station:
                 seen = counter
                 due = self.store.next_due()
                 hurry = due is not None and due <= self._clock.now() and self._monotonic() >= self._offline_until
-                settling = self._tracker.wait(self._monotonic())
-                if wake.is_set() or hurry or self._monotonic() - scanned >= (settling or RESCAN_SECONDS):
+                if wake.is_set() or hurry or self._monotonic() >= next_scan:
                     wake.clear()
                     self._guarded_pass(stop)
-                    scanned = self._monotonic()
                     seen = self.store.change_counter()
-                wake.wait(min(TICK_SECONDS, settling or TICK_SECONDS))
+                    settling = self._tracker.wait(self._monotonic())
+                    pause = RESCAN_SECONDS if settling is None else min(RESCAN_SECONDS, max(DEBOUNCE_SECONDS, settling))
+                    next_scan = self._monotonic() + pause
+                wake.wait(max(0.0, min(TICK_SECONDS, next_scan - self._monotonic())))
                 if wake.is_set():
                     stop.wait(DEBOUNCE_SECONDS)
         finally:
