@@ -207,7 +207,7 @@ def _check_sheet(path: Path, archive: zipfile.ZipFile, part: zipfile.ZipInfo) ->
             seen = before + window
             ended = ended or b"</sheetData" in seen
             bounded = b"<" in window and (ended or len(window) < _WINDOW or b"row" in seen)
-            if not bounded or b"<!" in seen:
+            if not bounded or b"<!" in seen or b"\0" in window:
                 raise unreadable(
                     path,
                     f"“{part.filename}”不是正常的工作表（过长的行或文字）",

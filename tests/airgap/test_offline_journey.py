@@ -1,0 +1,107 @@
+"""The offline journey reaches no network: it runs whole under an audit hook that refuses even the making of a socket."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import offline_station
+from tests.airgap.runner import REFUSED_STATUS
+
+ROOT = Path(__file__).parents[2]
+NETWORK = {
+    "asyncio",
+    "ftplib",
+    "http",
+    "imaplib",
+    "poplib",
+    "requests",
+    "smtplib",
+    "socket",
+    "socketserver",
+    "ssl",
+    "starlette",
+    "telnetlib",
+    "urllib3",
+    "uvicorn",
+    "watchdog",
+    "webbrowser",
+    "xmlrpc",
+}
+
+
+def run(*arguments: object, cwd: Path = ROOT, program: str = "offline_station") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "airgap" / "runner.py"), program, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+    )
+
+
+PROBES = {
+    "a socket": "import socket; socket.socket()",
+    "a name": "import socket; socket.getaddrinfo('localhost', 80)",
+    "a datagram": "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))",
+    "a listener": "import socket; socket.create_server(('127.0.0.1', 0))",
+    "a pair": "import socket; socket.socketpair()",
+    "the low level": "import _socket; _socket.socket()",
+    "a request": "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9/')",
+    "hidden by an except": "import socket\ntry:\n    socket.socket()\nexcept BaseException:\n    pass",
+}
+
+
+@pytest.mark.parametrize("source", PROBES.values(), ids=PROBES.keys())
+def test_the_hook_bites(tmp_path: Path, source: str) -> None:
+    (tmp_path / "probe.py").write_text(source, encoding="utf-8")
+    done = run(cwd=tmp_path, program="probe")
+    assert done.returncode == REFUSED_STATUS, done.stderr
+    assert "air gap: " in done.stderr
+
+
+def test_the_hook_lets_other_work_pass(tmp_path: Path) -> None:
+    (tmp_path / "probe.py").write_text(
+        "import sqlite3, ssl; sqlite3.connect(':memory:'); print('done')", encoding="utf-8"
+    )
+    done = run(cwd=tmp_path, program="probe")
+    assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr
+
+
+def test_the_whole_offline_journey_touches_no_network(tmp_path: Path) -> None:
+    done = run(tmp_path, program="tests.airgap.journey")
+    assert (done.returncode, done.stdout.strip()) == (0, "journey complete"), done.stdout + done.stderr
+
+
+def test_the_program_itself_runs_under_the_hook(tmp_path: Path) -> None:
+    done = run("--home", tmp_path / "home", "--json", "status")
+    assert done.returncode == 50, done.stdout + done.stderr
+    assert json.loads(done.stdout)["errors"][0]["code"] == "B5003"
+
+
+def test_no_module_of_the_offline_station_imports_a_network_library() -> None:
+    """Statically, whatever a journey does not reach; imports through `shared` are the contracts' part."""
+    package = Path(offline_station.__file__).parent
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            found += [
+                f"{path.relative_to(package)}: {n}"
+                for n in names
+                if n.split(".")[0] in NETWORK or n == "urllib.request"
+            ]
+    assert found == []
