@@ -13,6 +13,8 @@ CODE = ("shared", "offline_station", "online_station", "tax_bureau")
 
 DECLARATION = re.compile(r"\*\*([A-Z]{2,8}-\d{1,3})\*\*")
 # REP-3, a span such as REP-20…24 or REP-20 to REP-24, and a list such as CARD-2, -3.
+# What else is written like a requirement: algorithms, device codes, names in sample data.
+FOREIGN = {"AES", "JSK", "LP", "PDF", "RFC", "RSA", "SHA", "UTF", "YS"}
 CITATION = re.compile(r"\b([A-Z]{2,8})-(\d{1,3})(?:(?:…| to |–)(?:\1-)?(\d{1,3}))?\b(?!-)")
 
 
@@ -43,15 +45,15 @@ def requirements() -> list[Requirement]:
     return found
 
 
-def cited(text: str, prefixes: set[str]) -> Iterator[str]:
-    """Yield every requirement number in a text, spans spelled out."""
+def cited(text: str, prefixes: set[str] | None) -> Iterator[str]:
+    """Yield every requirement number in a text, spans spelled out; of all prefixes, if None are given."""
     for match in CITATION.finditer(text):
-        if match[1] in prefixes:
+        if prefixes is None or match[1] in prefixes:
             first, last = int(match[2]), int(match[3] or match[2])
             yield from (f"{match[1]}-{number}" for number in range(first, last + 1))
 
 
-def citations(folders: tuple[str, ...], prefixes: set[str]) -> dict[str, list[str]]:
+def citations(folders: tuple[str, ...], prefixes: set[str] | None) -> dict[str, list[str]]:
     """Return the places that cite each requirement."""
     found: dict[str, list[str]] = {}
     for folder in folders:
@@ -78,8 +80,12 @@ def test_every_binding_requirement_is_cited_by_code_or_tests() -> None:
 
 def test_every_cited_requirement_exists() -> None:
     ids = {requirement.id for requirement in requirements()}
-    found = citations((*CODE, "tests"), {id_.partition("-")[0] for id_ in ids})
-    unknown = [f"{id_}: {places[0]}" for id_, places in sorted(found.items()) if id_ not in ids]
+    found = citations((*CODE, "tests"), None)
+    unknown = [
+        f"{id_}: {places[0]}"
+        for id_, places in sorted(found.items())
+        if id_ not in ids and id_.partition("-")[0] not in FOREIGN
+    ]
     assert unknown == [], "these are cited and nowhere stated:\n" + "\n".join(unknown)
 
 
