@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN    := $(VENV)/bin
 SOURCES := shared offline_station online_station tax_bureau tests benchmarks docs
 
-.PHONY: help setup demo test long fmt lint types contracts docs pages check
+.PHONY: help setup demo test long fmt lint types contracts docs pages bench check
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 setup: $(VENV)/.ready  ## make .venv with everything in it
@@ -26,6 +26,9 @@ docs: $(VENV)/.ready-docs  ## the manual, into build/docs; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 pages: setup     ## rewrite the manual's pages that come from the code
 	$(BIN)/python -m docs.generate
+bench: setup     ## memory and speed, with a million invoices
+	$(BIN)/python -m benchmarks.envelope
+	$(BIN)/python -m benchmarks.ledger
 check: lint types contracts test docs  ## everything that a change must pass
 
 $(VENV)/.ready: pyproject.toml
