@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -72,6 +76,17 @@ def csv_rows(path: Path, rows: Sequence[Mapping[str, object]], *, encoding: str 
         writer.writerow(headings)
         writer.writerows([[row.get(heading) for heading in headings] for row in rows])
     return path
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a folder for one example of a property test: in memory where the system has such, as there are many."""
+    memory = Path("/dev/shm")
+    path = Path(tempfile.mkdtemp(prefix="lists-", dir=memory if os.access(memory, os.W_OK) else None))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
 
 
 class Desk:
