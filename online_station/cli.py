@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from online_station.core.advice import next_action, state_words
+from online_station.core.advice import STATE_WORDS, next_action, state_words
 from online_station.core.board import Line, board
 from online_station.core.decide import (
     AskNow,
@@ -28,7 +28,7 @@ from online_station.shell.intake import Harvest
 from online_station.shell.log import log_to, stop_logging
 from online_station.shell.runner import Pass
 from online_station.shell.setup import Settings, at_work, initialise, opened, read_settings
-from online_station.shell.store import QuarantinedRow, ReportRow, Store, describe
+from online_station.shell.store import EventRow, QuarantinedRow, ReportRow, Store, describe
 from online_station.shell.trust import Trust
 from online_station.shell.visit import synchronise
 from shared import faults
@@ -502,12 +502,7 @@ def show(context: Context, wanted: str) -> Outcome:
         lines.append(Text(f"受理回执：{row.snapshot.receipt_no}", f"receipt: {row.snapshot.receipt_no}"))
     if fault is not None:
         lines.extend(faults.describe(fault))
-    lines.extend(
-        both(f"{format_time(e.at)}  {e.from_state} → {e.to_state}  {e.event} {e.note}".rstrip())
-        if e.from_state != e.to_state
-        else both(f"{format_time(e.at)}  {e.event} {e.note}".rstrip())
-        for e in events
-    )
+    lines.extend(_event_line(e) for e in events)
     return Outcome(
         {
             **_item(row),
@@ -531,6 +526,26 @@ def show(context: Context, wanted: str) -> Outcome:
         lines,
         next_action=next_action(row.snapshot, fault),
     )
+
+
+def _event_line(event: EventRow) -> Text:
+    at = format_time(event.at)
+    if event.from_state == event.to_state:
+        words = _MARKS.get(event.event, both(event.event))
+    else:
+        words = STATE_WORDS[OnlineState(event.to_state)]
+    return Text(f"{at}  {words.zh}  {event.note}".rstrip(), f"{at}  {words.en}  {event.note}".rstrip())
+
+
+_MARKS: Final = {
+    "placed-on-stick": Text("已放上U盘", "placed on the stick"),
+    "result-proven": Text("新的结果", "a new result"),
+    "staged": Text("结果已放入发件文件夹", "result staged"),
+    "ack-delivered": Text("清卡回执已送达", "clear receipt delivered"),
+    "operator-release": Text("操作员放行", "released by an operator"),
+    "operator-hold": Text("操作员要求暂不上传", "held by an operator"),
+    "checked": Text("暂不上传的原因有变", "held for another reason"),
+}
 
 
 @program.verb(
