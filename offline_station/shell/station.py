@@ -528,7 +528,8 @@ class Station:
         refused: list[Refusal] = []
         proven: list[tuple[int, Arrival]] = []
         processing = False
-        for arrival in found:
+        # The same file may lie in the inbox and on the stick; the one in the inbox comes first and is taken.
+        for arrival in {arrival.data: arrival for arrival in reversed(found)}.values():
             try:
                 proven.append((self._prove(arrival).result.result_no, arrival))
             except StillProcessing as error:

@@ -257,9 +257,10 @@ def _place(station: Station, stick: Stick, visit: Visit) -> None:
         raise MediumUnprepared(name=str(stick.path))
     if waiting is not None:
         copy, kept = waiting
-        _place_report(station, stick, copy, kept, now)
+        placement = _place_report(station, stick, copy, kept, now)
         station.store.carried(copy, visit.label, now)
-        visit.placed.append(copy.name.file_name(".dat"))
+        if not placement.already:
+            visit.placed.append(copy.name.file_name(".dat"))
     for copy, ack in acks:
         _place_ack(station, stick, copy, ack, now)
         station.store.ack_carried(copy.nonce, visit.label, now)

@@ -380,6 +380,31 @@ BUREAU_FAULTS: Final = (
         words=("高峰", "繁忙", "拥堵", "排队", "服务器压力", "busy", "peak"),
     ),
     Fault(
+        key="superseded",
+        code="SUPERSEDED",
+        title=Text("该报告已被同一张卡的新抄税取代", "a newer copy of the same card took this report's place"),
+        cause=Text(
+            "开票机重新抄税（copy --again）后，卡只等待新的报告；旧报告即使成功也不能清卡",
+            "after copy --again the card waits for the new report only; the old one can no longer clear it",
+        ),
+        actor=Actor.INVOICING_OPERATOR,
+        resend=Resend.NEVER,
+        safe=_KEPT,
+        where=_ONLINE,
+        steps=(
+            Text(
+                "用开票机最近一次抄税生成的 .dat 上传；在开票机执行 history 可看到是哪一个",
+                "upload the .dat of the card's newest copy; history on the invoicing PC names it",
+            ),
+            Text(
+                "旧报告不用处理，在上网机执行 cancel 可从待办中去掉",
+                "the old report needs nothing; cancel takes it off the list",
+            ),
+        ),
+        stage_to_offline=False,
+        words=("重新抄税", "作废", "取代", "superseded"),
+    ),
+    Fault(
         key="report-failed",
         code="",
         letter="M",
