@@ -248,6 +248,13 @@ class Assembler:
 
     def _paper_identity(self, raw: RawInvoice, code: str, number: str) -> tuple[str, str]:
         place = raw.place
+        if not number:
+            self._problem(
+                place.at(raw.titles.get("number", "发票号码")),
+                "没有发票号码（待开发票的导入文件不是已开发票的清单）",
+                "it has no invoice number (a file of invoices to be issued is no list of issued ones)",
+            )
+            raise _Refused
         if re.fullmatch(r"[0-9]{1,8}", number) is None or not number.strip("0"):
             self._problem(
                 place.at(raw.titles.get("number", "发票号码")),

@@ -116,21 +116,23 @@ class Columns:
         at: Field to column index.
         titles: Field to the heading as the file writes it.
         purchases: The heading that shows that this is a list of received invoices; empty otherwise.
+        sums_only: The amounts are headed as sums of the invoice (合计金额), so every row is a whole invoice.
     """
 
     at: Mapping[str, int]
     titles: Mapping[str, str]
     purchases: str = ""
+    sums_only: bool = False
 
     @property
-    def has_lines(self) -> bool:
-        """Whether rows are goods lines: an invoice list without them has one row for an invoice."""
-        return bool({"goods", "rate", "quantity", "price"} & self.at.keys())
+    def has_goods(self) -> bool:
+        """Whether rows say what was sold; the head sheet of a full query does not."""
+        return bool({"goods", "rate", "quantity", "price", "car_model", "car_type"} & self.at.keys())
 
     @property
-    def is_car_list(self) -> bool:
-        """Whether every row is a whole invoice for a vehicle."""
-        return "car_model" in self.at or "car_type" in self.at
+    def is_whole_in_row(self) -> bool:
+        """Whether every row is a whole invoice: a vehicle's, one in a list without lines, one with its sums."""
+        return self.sums_only or not self.has_goods or "car_model" in self.at or "car_type" in self.at
 
     def pick(self, cells: Sequence[Cell]) -> dict[str, Cell]:
         """Return the cells of a row by field."""
@@ -166,8 +168,9 @@ def recognise_header(cells: Sequence[Cell]) -> Columns | None:
     summed = {"amount", "sum_amount", "total"} & at.keys()
     if not numbered or not summed or len(at) < 5:
         return None
+    sums_only = "amount" not in at and "sum_amount" in at
     for field, stand_in in (("amount", "sum_amount"), ("tax", "sum_tax")):
         if field not in at and stand_in in at:
             at[field] = at.pop(stand_in)
             titles[field] = titles.pop(stand_in)
-    return Columns(at, titles, purchases)
+    return Columns(at, titles, purchases, sums_only)

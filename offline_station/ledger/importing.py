@@ -126,8 +126,8 @@ def _laid_out(path: Path, sheets: Sequence[Sheet], findings: Findings) -> Iterat
             "没有找到发票清单的表头（至少要有发票号码、开票日期、金额、税额等列）",
             "no header of an invoice list was found (number, day, amount, tax …)",
         )
-    details = [sheet for sheet, header in lists if header.has_lines or header.is_car_list]
-    heads = [sheet for sheet, header in lists if not (header.has_lines or header.is_car_list)]
+    details = [sheet for sheet, header in lists if header.has_goods]
+    heads = [sheet for sheet, header in lists if not header.has_goods]
     found = 0
     if details and heads:
         invoices = join(heads, details, findings)

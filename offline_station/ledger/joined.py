@@ -59,20 +59,27 @@ def _keys(raw: RawInvoice) -> list[str]:
 
 def _remember(db: sqlite3.Connection, raw: RawInvoice, findings: Findings) -> None:
     keys = _keys(raw)
-    if any(db.execute("SELECT 1 FROM keys WHERE key = ?", (key,)).fetchone() for key in keys):
-        findings.problem(
-            raw.place, Text(f"发票 {keys[0]} 在本表中重复", f"invoice {keys[0]} stands in this sheet more than once")
-        )
+    data = json.dumps(
+        {
+            "head": {name: _plain(cell) for name, cell in raw.head.items()},
+            "line": {name: _plain(cell) for name, cell in raw.lines[0].cells.items() if name != "sequence"},
+            "titles": dict(raw.titles),
+            "category": raw.category,
+        }
+    )
+    for key in keys:
+        known = db.execute("SELECT data FROM heads JOIN keys ON keys.head = heads.id WHERE key = ?", (key,)).fetchone()
+        if known is None:
+            continue
+        if known[0] != data:
+            findings.problem(
+                raw.place,
+                Text(f"发票 {key} 在本表中重复且内容不同", f"invoice {key} stands in this sheet twice and differs"),
+            )
         return
-    data = {
-        "head": {name: _plain(cell) for name, cell in raw.head.items()},
-        "line": {name: _plain(cell) for name, cell in raw.lines[0].cells.items()},
-        "titles": dict(raw.titles),
-        "category": raw.category,
-    }
     head = db.execute(
         "INSERT INTO heads (sheet, row, data, used) VALUES (?,?,?,0)",
-        (raw.place.sheet, raw.place.row, json.dumps(data)),
+        (raw.place.sheet, raw.place.row, data),
     ).lastrowid
     db.executemany("INSERT INTO keys VALUES (?,?)", [(key, head) for key in keys])
 

@@ -215,7 +215,7 @@ class SheetLayout:
         head = {name: cell for name, cell in cells.items() if name in HEAD_FIELDS}
         line = RawLine(place, {name: cell for name, cell in cells.items() if name not in HEAD_FIELDS})
         # In the official layout a filled number begins an invoice; elsewhere every row repeats it.
-        repeats = not self._official and columns.has_lines and not columns.is_car_list
+        repeats = not self._official and not columns.is_whole_in_row
         if self._current is not None and repeats and key == self._key and self._current.subtotal is None:
             self._append(line)
             return None
@@ -228,7 +228,7 @@ class SheetLayout:
             [line],
             self._category,
             self._interval,
-            whole_in_row=not columns.has_lines or columns.is_car_list,
+            whole_in_row=columns.is_whole_in_row,
         )
         return done
 

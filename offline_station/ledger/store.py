@@ -385,6 +385,7 @@ class Ledger:
             db.execute("PRAGMA foreign_keys = OFF")  # rows of a batch come and go together; checked by the tests
             db.execute("PRAGMA cache_size = -16384")
             db.execute("PRAGMA temp_store = FILE")
+            db.execute("PRAGMA journal_size_limit = 67108864")
             yield db
 
 
