@@ -491,3 +491,58 @@ def test_sheets_that_are_no_list_are_left_out_and_named(tmp_path: Path) -> None:
     entries, findings = read(path)
     assert (len(entries), findings.problem_count) == (1, 0)
     assert [w.place.sheet for w in findings.warnings] == ["说明"]
+
+
+# --- further lists that are known
+
+
+def test_the_query_list_of_issued_invoices_has_one_row_for_an_invoice(tmp_path: Path) -> None:
+    row = {
+        "发票种类": "普通发票",
+        "发票代码": ORDINARY,
+        "发票号码": "00000001",
+        "开票机号": "0",
+        "购方名称": "甲",
+        "购方税号": "913300001428571423",
+        "开票日期": "2019-01-07 10:00:00",
+        "报送状态": "已报送",
+        "合计金额": "100.00",
+        "税率": "13%",
+        "合计税额": "13.00",
+        "主要商品名称": "(详见销货清单)",
+        "作废标志": "否",
+        "清单标志": "是",
+    }
+    assert one(tmp_path, row).amount == 10000
+    entries, findings = read(csv_rows(tmp_path / "b.csv", [row, {**row, "发票号码": "00000002", "作废标志": "是"}]))
+    assert [e.invoice.status for e in entries] == ["positive", "positive-void"]
+    assert findings.problem_count == 0
+    # Twice the same whole invoice is not one of two lines.
+    assert [e.amount for e in read(csv_rows(tmp_path / "c.csv", [row, row]))[0]] == [10000, 10000]
+
+
+def test_sums_of_a_shops_export_with_and_without_tax(tmp_path: Path) -> None:
+    row = {
+        "订单号": "A1",
+        "发票代码": "031001900311",
+        "发票号码": "00000001",
+        "购方名称": "甲",
+        "发票类型": "电子发票",
+        "作废标志": "N",
+        "开票时间": "2019-01-07 10:00:00",
+        "合计金额(含税)": "113.00",
+        "合计金额(不含税)": "100.00",
+        "合计税额": "13.00",
+    }
+    entry = one(tmp_path, row)
+    assert (entry.invoice.kind, entry.line_sums) == ("026", [("0.13", 10000, 1300)])
+
+
+def test_a_file_of_invoices_to_be_issued_is_told_from_issued_ones(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_bytes(
+        '<?xml version="1.0" encoding="GBK" ?><Kp><Fpxx><Fpsj><Fp><Djh>1</Djh><Gfmc>甲</Gfmc><Spxx><Sph><Spmc>a</Spmc>'
+        "<Je>100.00</Je><Slv>0.13</Slv><Se>13.00</Se></Sph></Spxx></Fp></Fpsj></Fpxx></Kp>".encode("gbk")
+    )
+    _, findings = read(path)
+    assert "待开发票" in findings.problems[0].message.zh
