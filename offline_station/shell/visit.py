@@ -42,7 +42,7 @@ class Visit:
     Attributes:
         path: Where the stick is.
         label: What people call it.
-        placed: Names of the files that now lie on it for the Internet PC.
+        placed: Names of the files that this visit put on it for the Internet PC.
         taken: Names of the results that now lie in the inbox.
         trust_version: The version of a trust file that was taken in; 0 if none.
         removed: Names of files that were done with and were removed.
@@ -262,9 +262,10 @@ def _place(station: Station, stick: Stick, visit: Visit) -> None:
         if not placement.already:
             visit.placed.append(copy.name.file_name(".dat"))
     for copy, ack in acks:
-        _place_ack(station, stick, copy, ack, now)
+        placed_now = _place_ack(station, stick, copy, ack, now)
         station.store.ack_carried(copy.nonce, visit.label, now)
-        visit.placed.append(copy.name.file_name(".ack"))
+        if placed_now:
+            visit.placed.append(copy.name.file_name(".ack"))
 
 
 def _place_report(station: Station, stick: Stick, copy: CopyRecord, kept: SpooledFile, now: datetime) -> Placement:
@@ -281,7 +282,8 @@ def _place_report(station: Station, stick: Stick, copy: CopyRecord, kept: Spoole
     )
 
 
-def _place_ack(station: Station, stick: Stick, copy: CopyRecord, ack: bytes, now: datetime) -> None:
+def _place_ack(station: Station, stick: Stick, copy: CopyRecord, ack: bytes, now: datetime) -> bool:
+    """Put a clear receipt on the stick; return whether it was not there yet."""
     name = copy.name.file_name(".ack")
     source = temporary_beside(station.home.results / name)
     trust, at = station.card.trust_in_force().store(), station.read().at
@@ -296,12 +298,15 @@ def _place_ack(station: Station, stick: Stick, copy: CopyRecord, ack: bytes, now
 
     try:
         write_durably(source, ack)
-        stick.place(source, name, Direction.TO_ONLINE, now=now, digest=copy.report_digest or "", supersedes=older)
+        placement = stick.place(
+            source, name, Direction.TO_ONLINE, now=now, digest=copy.report_digest or "", supersedes=older
+        )
     except NameTaken:
-        # The same receipt, signed at another time, or one that is not ours to judge: it stays.
-        return
+        # A newer receipt under the same name, or a file that is not ours to judge: it stays.
+        return False
     finally:
         source.unlink(missing_ok=True)
+    return not placement.already
 
 
 def _tidy(station: Station, stick: Stick, visit: Visit) -> None:
