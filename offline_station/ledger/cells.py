@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from datetime import date, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from functools import lru_cache
 from typing import Final
 
@@ -24,6 +24,9 @@ _EXACT_DIGITS: Final = 15
 MAX_YUAN: Final = Decimal(10) ** 13
 _FEN: Final = Decimal("0.01")
 _NOISE: Final = Decimal("0.000001")
+_EIGHTEEN_DECIMALS: Final = Decimal(1).scaleb(-18)
+_WIDE: Final = Context(prec=100)
+"""Fifteen digits before the point and eighteen behind it do not fit the usual twenty-eight."""
 
 
 # The spellings of nearly all cells; the others take the longer way below.
@@ -191,7 +194,7 @@ def number_of(value: Cell) -> str | None:
     exponent = found.as_tuple().exponent
     assert isinstance(exponent, int)
     if exponent < -18:
-        found = round(found, 18)
+        found = found.quantize(_EIGHTEEN_DECIMALS, context=_WIDE)
     plain = format(found, "f")
     return plain if abs(found) or not plain.startswith("-") else plain[1:]
 
@@ -295,6 +298,8 @@ def _rate_of(value: str | float | Decimal) -> str | None:
     number = Decimal(text)
     if not number.is_finite():
         raise _fault("不是税率", "it is not a rate")
+    if abs(number) >= 1000:
+        raise _fault(f"不是税率：{_shown(value)}", f"it is not a rate: {_shown(value)}")
     number = round(number, 8)
     if number == 0:
         return ZERO

@@ -40,7 +40,7 @@ _PROGRESS_EVERY: Final = 500
 _SCHEMA: Final = """
 CREATE TABLE batches (
   id INTEGER PRIMARY KEY AUTOINCREMENT, batch_id TEXT NOT NULL, state TEXT NOT NULL, file TEXT NOT NULL,
-  format TEXT NOT NULL, CHECK (state IN ('pending', 'committed')));
+  format TEXT NOT NULL, gross INTEGER NOT NULL, CHECK (state IN ('pending', 'committed')));
 CREATE UNIQUE INDEX batches_known ON batches (batch_id);
 CREATE TABLE invoices (
   id INTEGER PRIMARY KEY, batch INTEGER NOT NULL REFERENCES batches (id), kind TEXT NOT NULL, code TEXT NOT NULL,

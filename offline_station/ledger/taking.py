@@ -16,7 +16,7 @@ from offline_station.ledger.entries import Entry, ImportContext
 from offline_station.ledger.figures import BatchFigures, IssuedBatch
 from offline_station.ledger.problems import FileReport, Findings
 from shared.model.report import KIND_NAMES, InvoiceKind, InvoiceStatus
-from shared.money import format_fen
+from shared.money import MAX_FEN, format_fen
 from shared.text import Text
 
 PERIOD_COPY_OVER: Final = """EXISTS (SELECT 1 FROM copies p WHERE p.kind = 'period' AND p.superseded_by IS NULL
@@ -33,8 +33,10 @@ class Taking:
         self._context = context
         self._findings = findings
         self._batch = db.execute(
-            "INSERT INTO batches (batch_id, state, file, format) VALUES ('', 'pending', '', '')"
+            "INSERT INTO batches (batch_id, state, file, format, gross) VALUES ('', 'pending', '', '', 0)"
         ).lastrowid
+        self._gross_before: int = db.execute("SELECT sum(gross) FROM batches").fetchone()[0]
+        self._gross = 0
         self._figures = BatchFigures()
         self._content = hashlib.sha256()
         self._invoices = self._lines = self._voided = self._amount = self._tax = self._skipped = 0
@@ -66,6 +68,11 @@ class Taking:
                     f"invoice {invoice.key} of {invoice.day} belongs to a period already copied (open from {open_from})",
                 ),
             )
+            return
+        self._gross += sum(abs(amount) + abs(tax) for _, amount, tax in entry.line_sums)
+        if self._gross_before + self._gross > MAX_FEN:
+            # Sums of a ledger have thirteen digits before the point, as the report writes them.
+            self._findings.problem(entry.place, Text("金额累计超出范围", "the sum of all amounts is out of range"))
             return
         identity = self._db.execute(
             "INSERT INTO invoices (batch, kind, code, number, day, status, buyer_name, buyer_id, amount, tax, remark, "
@@ -222,8 +229,8 @@ class Taking:
     def finish(self, name: str, file_format: str) -> IssuedBatch:
         """Name the batch and return what the card is to be told."""
         self._db.execute(
-            "UPDATE batches SET batch_id = ?, file = ?, format = ? WHERE id = ?",
-            (self._batch_id, name, file_format, self._batch),
+            "UPDATE batches SET batch_id = ?, file = ?, format = ?, gross = ? WHERE id = ?",
+            (self._batch_id, name, file_format, self._gross, self._batch),
         )
         return self._figures.batch(self._batch_id)
 

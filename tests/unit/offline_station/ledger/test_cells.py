@@ -119,7 +119,7 @@ def test_a_rate_is_read_in_every_spelling(cell: Cell, rate: str | None) -> None:
     assert rate_of(cell) == rate
 
 
-@pytest.mark.parametrize("cell", ["很多", "50%", 0.7, 99, "-3%", True, float("nan"), "1e-2", date(2019, 1, 1)])
+@pytest.mark.parametrize("cell", ["很多", "50%", 0.7, 99, 1e20, -1e20, "-3%", True, float("nan"), "1e-2", date(2019, 1, 1)])
 def test_what_is_no_rate_is_refused(cell: Cell) -> None:
     with pytest.raises(CellFault):
         rate_of(cell)
@@ -213,6 +213,7 @@ def test_a_number_that_lost_digits_is_never_guessed(cell: Cell) -> None:
         ("1.5E-05", "0.000015"),
         ("0.1234567890123456789", "0.123456789012345679"),
         ("-2", "-2"),
+        ("12345678901234.1234567890123456789", "12345678901234.123456789012345679"),
         ("-0.00000000000000000000001", "0.000000000000000000"),
         (".5", "0.5"),
         ("", None),

@@ -91,6 +91,14 @@ def test_rates_add_up_to_their_kind(desk: Desk, tmp_path: Path) -> None:
     assert told(desk) == totals
 
 
+def test_amounts_that_no_sum_could_hold_are_refused(desk: Desk) -> None:
+    vast = {"金额": "5000000000000.00", "税率": "免税", "税额": "0.00", "数量": "", "单价": ""}
+    assert desk.rows(numbered(1, **vast)).invoices == 1
+    report = desk.rows(numbered(2, **vast))
+    assert "金额累计超出范围" in report.problems[0].message.zh
+    assert desk.ledger.count() == 1
+
+
 # --- known invoices
 
 
