@@ -661,6 +661,7 @@ def clear(context: Context) -> Outcome:
     with _open(context) as station:
         done = station.clear()
         reading = station.read()
+        next_one = station.next_action(reading)
         warnings = _warnings(reading)
     record = done.record
     lines = [
@@ -682,10 +683,6 @@ def clear(context: Context) -> Outcome:
                 "the invoicing software may restart now; leave the card in until it has",
             )
         )
-    next_one = Text(
-        f"用U盘把 {done.ack.name} 带到上网机（stick sync）送交税局；之后正常开票",
-        f"carry {done.ack.name} to the Internet PC (stick sync), which delivers it; then go on invoicing",
-    )
     data = {
         "cleared": True,
         "already": record.already,
@@ -783,6 +780,11 @@ def stick_sync(context: Context, folder: Path | None) -> Outcome:
         lines.append(visit.REMOVE_SAFELY)
     if done.taken and facts.open_copy is not None and facts.open_copy.success is None:
         next_one = Text("在开票机执行 result 查看结果", "run result on the invoicing PC")
+    elif any(name.endswith(".ack") for name in done.placed):
+        next_one = Text(
+            f"把U盘“{done.label}”插到上网机，送交清卡回执；之后正常开票",
+            f"take the stick '{done.label}' to the Internet PC, which delivers the clear receipt; then go on invoicing",
+        )
     data = {
         "path": str(done.path),
         "label": done.label,

@@ -45,7 +45,7 @@ def read_named(path: Path) -> Arrival:
     Raises:
         NotFound: There is no such file.
     """
-    data = _read(path, MAX_TEXT_BYTES, follow=True)
+    data = read_ordinary(path, MAX_TEXT_BYTES, follow=True)
     if data is None:
         raise NotFound(what=path)
     recognised = recognise_name(path.name)
@@ -65,11 +65,11 @@ def scan(inbox: Path) -> list[Arrival]:
         recognised = recognise_name(name)
         path = inbox / name
         if recognised is not None and recognised[1] == ".txt":
-            data = _read(path, MAX_TEXT_BYTES)
+            data = read_ordinary(path, MAX_TEXT_BYTES)
             if data is not None:
                 found.append(Arrival(name, recognised[0], data, path))
         elif name.lower().endswith(".txt"):
-            data = _read(path, MAX_TEXT_BYTES)
+            data = read_ordinary(path, MAX_TEXT_BYTES)
             if data is not None and data.removeprefix(_BOM).startswith(_TITLE):
                 found.append(Arrival(name, None, data, path))
     return found
@@ -77,11 +77,14 @@ def scan(inbox: Path) -> list[Arrival]:
 
 def read_trust(inbox: Path) -> bytes | None:
     """Return the trust file in the inbox, if there is one."""
-    return _read(inbox / TRUST_NAME, MAX_TRUST_BYTES)
+    return read_ordinary(inbox / TRUST_NAME, MAX_TRUST_BYTES)
 
 
-def _read(path: Path, limit: int, *, follow: bool = False) -> bytes | None:
-    """Return the start of an ordinary file, never waiting on a pipe; a link is followed only if a person named it."""
+def read_ordinary(path: Path, limit: int, *, follow: bool = False) -> bytes | None:
+    """Return the start of an ordinary file, at most one byte past `limit`, or None.
+
+    Pipes and devices are never waited on; a link is followed only if a person named it.
+    """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     if not follow:
         flags |= getattr(os, "O_NOFOLLOW", 0)

@@ -161,6 +161,8 @@ def unpack_backup(path: Path, folder: Path, *, taxpayer_id: str, machine_no: int
         BackupInvalid: Not a backup, altered, incomplete, or of another station. Nothing is left in `folder`.
     """
     laid: list[Path] = []
+    if not path.is_file():  # nor wait on a pipe
+        raise NotFound(what=path)
     try:
         with zipfile.ZipFile(path) as archive:
             manifest = _read_manifest(archive)

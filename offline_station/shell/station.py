@@ -55,6 +55,10 @@ from shared.model.taxcard import MAX_TAXCARD_BYTES, TaxCard, parse_taxcard
 from shared.states import CardState, OfflineState
 from shared.text import Text
 
+CARRY_THE_RECEIPT: Final = Text(
+    "用 stick sync（或从 outbox 拷贝）把 .ack 带到上网机送交税局；之后正常开票",
+    "carry the .ack to the Internet PC, which delivers it (stick sync, or copy it from the outbox); then go on invoicing",
+)
 Progress = Callable[[int, int | None, Text], None]
 PROGRAM: Final = "offline-station"
 
@@ -239,6 +243,8 @@ class Station:
         """Bring ledger and life-lines to what the card says; the card is the authority."""
         for folder in (self.home.root, self.home.spool, self.home.results, self.home.quarantine, self.home.backups):
             sweep(folder)
+        for leftover in self.home.root.glob("*.restored"):  # of a restore that did not finish; the backup has it still
+            leftover.unlink(missing_ok=True)
         for folder in (self.home.outbox, self.home.inbox):  # folders elsewhere may be shared with other stations
             sweep(folder)
         self.ledger.recover(self.card.knows_batch)
@@ -283,6 +289,9 @@ class Station:
         reading = reading or self.read()
         copy = reading.facts.open_copy
         life = self.life_of(copy)
+        waiting = (w.state is OfflineState.CLEARED and not w.ack_stick for w in self.store.reports())
+        if reading.state is CardState.DONE and not reading.locked and any(waiting):
+            return CARRY_THE_RECEIPT
         return next_action(
             Situation(
                 state=reading.state,
@@ -723,15 +732,14 @@ _MIN_PREFIX: Final = 4
 
 def _read_card_file(path: Path) -> TaxCard | None:
     """Return the card in a file, or None if the file is not there (any more)."""
-    try:
-        with path.open("rb") as file:
-            return parse_taxcard(file.read(MAX_TAXCARD_BYTES + 1))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except OSError as error:
+    data = arrivals.read_ordinary(path, MAX_TAXCARD_BYTES, follow=True)
+    if data is None:
         raise ConfigurationError(
-            reason=Text(f"金税卡文件 {path} 读不出（{error.strerror}）", f"card file {path}: {error.strerror}")
-        ) from None
+            reason=Text(f"金税卡文件 {path} 读不出", f"the card file {path} cannot be read, or is no ordinary file")
+        )
+    return parse_taxcard(data)
 
 
 def _set_folders(store: StationStore, outbox: Path | None, inbox: Path | None) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -122,6 +123,19 @@ def test_options_stand_before_and_after_the_verb(desk: Desk) -> None:
 )
 def test_exit_codes_at_the_beginning(desk: Desk, words: tuple[str, ...], status: int) -> None:
     desk.ask(*words, status=status)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [(("init", "--card"), 50), (("invoices", "import"), 13), (("result",), 50), (("restore",), 50)],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_pipe_or_a_folder_is_no_file_and_nothing_waits_on_it(desk: Desk, words: tuple[str, ...], status: int) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("platform: there are no pipes in folders")
+    os.mkfifo(desk.folder / "管道")
+    for path in (desk.folder / "管道", desk.folder):
+        desk.ask(*words, path, status=status)
 
 
 def test_a_verb_before_init_says_what_to_do(desk: Desk) -> None:
