@@ -47,7 +47,7 @@ CREATE TABLE invoices (
   number TEXT NOT NULL, day TEXT NOT NULL, status TEXT NOT NULL, buyer_name TEXT NOT NULL, buyer_id TEXT NOT NULL,
   amount INTEGER NOT NULL, tax INTEGER NOT NULL, remark TEXT NOT NULL, original_code TEXT NOT NULL,
   original_number TEXT NOT NULL, adhoc INTEGER REFERENCES copies (id));
-CREATE UNIQUE INDEX invoices_by_number ON invoices (number, code);
+CREATE UNIQUE INDEX invoices_by_number ON invoices (number, code, kind);
 CREATE UNIQUE INDEX invoices_by_day ON invoices (day, kind, code, number);
 CREATE INDEX invoices_by_adhoc ON invoices (adhoc) WHERE adhoc IS NOT NULL;
 CREATE INDEX invoices_by_batch ON invoices (batch);

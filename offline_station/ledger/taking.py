@@ -45,15 +45,27 @@ class Taking:
     def take(self, entry: Entry) -> None:
         """Take one invoice, or recognise it, or note why neither is possible."""
         invoice = entry.invoice
-        known = next(iter(self._all("i.number = ? AND i.code = ?", invoice.number, invoice.code)), None)
+        same_number = self._all("i.number = ? AND i.code = ?", invoice.number, invoice.code)
+        known = next((row for row in same_number if _deductible(row.kind) is _deductible(invoice.kind)), None)
         if known is None and len(invoice.number) == 8:
             # Some lists have no 发票代码: there the number alone, with the same content, is the same invoice.
             candidates = self._all("i.number = ? AND (i.code = '' OR ? = '')", invoice.number, invoice.code)
             known = next((row for row in candidates if _difference(row, entry) is None), None)
-        if known is None:
-            self._insert(entry)
-        else:
+        if known is not None:
             self._meet(known, entry)
+            return
+        if same_number:
+            # The device counts kinds apart, so a special and an ordinary invoice of one number are two invoices; lists
+            # that merely call an ordinary invoice by another name are not.
+            other = KIND_NAMES[cast("InvoiceKind", same_number[0].kind)]
+            self._findings.warning(
+                entry.place,
+                Text(
+                    f"已有相同代码号码的{other.zh}：{invoice.key}。票种不同，按两张发票导入，请核对",
+                    f"{invoice.key} is also the number of a {other.en}: taken as two invoices, as the kinds differ; check them",
+                ),
+            )
+        self._insert(entry)
 
     def _all(self, condition: str, *values: str) -> list[_Known]:
         return [_Known(*row) for row in self._db.execute(_KNOWN + condition, values)]
@@ -250,6 +262,11 @@ class _Known(NamedTuple):
 _KNOWN: Final = (
     "SELECT i.id, i.batch, i.kind, i.day, i.status, i.amount, i.tax, i.buyer_id, i.buyer_name FROM invoices i WHERE "
 )
+
+
+def _deductible(kind: str) -> bool:
+    """Return whether a kind is one of the special (专用) ones."""
+    return kind in {"004", "028", "101"}
 
 
 def _is_void(status: str) -> bool:

@@ -119,7 +119,9 @@ def test_a_rate_is_read_in_every_spelling(cell: Cell, rate: str | None) -> None:
     assert rate_of(cell) == rate
 
 
-@pytest.mark.parametrize("cell", ["很多", "50%", 0.7, 99, 1e20, -1e20, "-3%", True, float("nan"), "1e-2", date(2019, 1, 1)])
+@pytest.mark.parametrize(
+    "cell", ["很多", "50%", 0.7, 99, 1e20, -1e20, "-3%", True, float("nan"), "1e-2", date(2019, 1, 1)]
+)
 def test_what_is_no_rate_is_refused(cell: Cell) -> None:
     with pytest.raises(CellFault):
         rate_of(cell)

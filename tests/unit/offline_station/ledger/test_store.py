@@ -116,6 +116,24 @@ def test_an_overlapping_file_brings_only_what_is_new(desk: Desk) -> None:
     assert desk.ledger.count() == 3
 
 
+def test_special_and_ordinary_invoices_of_one_number_are_two_with_a_warning(desk: Desk) -> None:
+    """The device counts kinds apart, and the administration's own sample lists share numbers between kinds."""
+    desk.rows(numbered(1) | {"票种": "增值税专用发票"})
+    report = desk.rows(numbered(1) | {"票种": "增值税普通发票"})
+    assert (report.invoices, report.skipped, report.problem_count) == (1, 0, 0)
+    assert any("按两张发票导入" in warning.in_words.zh for warning in report.warnings)
+    again = desk.rows(numbered(1) | {"票种": "增值税普通发票"})
+    assert (again.invoices, again.skipped) == (0, 1)
+
+
+def test_an_ordinary_invoice_under_another_name_of_its_kind_is_not_counted_twice(desk: Desk) -> None:
+    desk.rows(numbered(1) | {"票种": "增值税普通发票"})
+    report = desk.rows(numbered(1) | {"票种": "增值税电子普通发票"})
+    assert report.invoices == 0
+    assert report.problem_count == 1
+    assert desk.ledger.count() == 1
+
+
 def test_a_known_number_with_other_content_is_a_problem_that_says_what_differs(desk: Desk) -> None:
     desk.rows(numbered(1))
     report = desk.rows(numbered(1, 金额="200.00", 税额="26.00"))
