@@ -344,7 +344,9 @@ def read_signed_trust(data: bytes) -> tuple[TrustFile, x509.Certificate]:
     if not data:
         raise TrustFileInvalid(reason=Text("文件是空的（0 字节）", "it is empty (0 bytes)"))
     if len(data) > MAX_TRUST_BYTES:
-        raise TrustFileInvalid(reason=Text(f"文件超过 {MAX_TRUST_BYTES} 字节", f"it is larger than {MAX_TRUST_BYTES} bytes"))
+        raise TrustFileInvalid(
+            reason=Text(f"文件超过 {MAX_TRUST_BYTES} 字节", f"it is larger than {MAX_TRUST_BYTES} bytes")
+        )
     signed = read_signed_text(data, Role.TRUST, error=TrustFileInvalid)
     return parse_trust_body(signed.body), signed.signer
 
