@@ -18,8 +18,7 @@ import time
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from shared.clock import CHINA
 from shared.model.taxcard import write_taxcard
@@ -27,6 +26,7 @@ from tests.support.offline import taxcard
 from tests.support.pki import TAXPAYER
 from tests.support.workbooks import CSV_HEADINGS
 
+ROOT = Path(__file__).resolve().parent.parent
 LIMIT_MB = 200
 
 
