@@ -48,10 +48,12 @@ import click
 import platformdirs
 
 import shared
+from shared.clock import parse_time, readable_time
 from shared.errors import (
     AccessDenied,
     ConfigurationError,
     ExitCode,
+    FileMissing,
     InternalError,
     Interrupted,
     MediumDamaged,
@@ -64,6 +66,7 @@ from shared.errors import (
     UsageError,
 )
 from shared.text import Language, Text, both, current_language, detect_language, set_language
+from shared.text.system import os_reason
 
 _LOCALE: Final = Path(__file__).parent / "text" / "locale"
 _FIRST_PROGRESS_SECONDS: Final = 3.0
@@ -676,6 +679,7 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", er
 _GONE: Final = frozenset(
     {errno.EIO, errno.ENODEV, errno.ENXIO, getattr(errno, "ENOMEDIUM", errno.EIO), getattr(errno, "ESTALE", errno.EIO)}
 )
+_STATION_DATA: Final = Text("本站的数据文件", "this station's data files")
 _SQLITE_PRIMARY: Final = 0xFF  # an extended result code keeps its primary one in the low octet
 
 
@@ -703,25 +707,27 @@ def _from_os_error(error: OSError) -> TaxferryError | None:
     if error.errno == errno.EROFS:
         return MediumReadOnly(name=name or "?")
     if error.errno in _GONE:
-        return MediumDamaged(reason=error.strerror or type(error).__name__)
+        return MediumDamaged(reason=os_reason(error))
     if error.errno == errno.ENOENT and name:
-        return NotFound(what=name)
+        return FileMissing(what=name)
     if name:
-        return ConfigurationError(reason=f"{name}: {error.strerror or type(error).__name__}")
+        why = os_reason(error)
+        return ConfigurationError(reason=Text(f"{name}（{why.zh}）", f"{name} ({why.en})"))
     return None
 
 
 def _from_sqlite_error(error: sqlite3.Error) -> TaxferryError | None:
     primary = getattr(error, "sqlite_errorcode", 0) & _SQLITE_PRIMARY
     reason = str(error)[:200]
-    if primary == sqlite3.SQLITE_FULL:
-        return StorageFull(name=reason)
+    if primary == sqlite3.SQLITE_FULL or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE:
+        # The second is what a reader meets first: there is no room for the index of the log.
+        return StorageFull(name=_STATION_DATA)
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
         return AccessDenied(name=reason)
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StationBusy(home=reason)
     if primary == sqlite3.SQLITE_IOERR:
-        return MediumDamaged(reason=reason)
+        return MediumDamaged(reason=Text(f"本站的数据文件读写出错（{reason}）", f"this station's data files: {reason}"))
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreDamaged(reason=reason)
     return None
@@ -808,8 +814,33 @@ def _facts(facts: Mapping[str, object]) -> Iterator[Text]:
     """Yield a line for each fact that has a plain value; lists of fingerprints are for `--json`."""
     for key, value in facts.items():
         if isinstance(value, str | int) and value != "":
-            label = _LABELS.get(key, Text(key, key))
-            yield Text(f"  {label.zh}：{value}", f"  {label.en}: {value}")
+            label, words = _LABELS.get(key, Text(key, key)), _value(key, value)
+            yield Text(f"  {label.zh}：{words.zh}", f"  {label.en}: {words.en}")
+
+
+def _value(key: str, value: str | int) -> Text:
+    """Return a fact's value as people say it; what is no word of ours stays as it is."""
+    text = str(value)
+    if key in _TIMES:
+        with contextlib.suppress(ValueError):
+            return both(readable_time(parse_time(text)))
+    return _VALUES.get((key, text), both(text))
+
+
+_TIMES: Final = frozenset(
+    {"not_before", "not_after", "signing_time", "received_at", "bureau_time", "cleared_at", "issued_at"}
+)
+_VALUES: Final[Mapping[tuple[str, str], Text]] = {
+    ("role", "card"): Text("金税卡签名", "tax card"),
+    ("role", "bureau-result"): Text("税局结果签名", "the bureau's results"),
+    ("role", "bureau-envelope"): Text("税局数字信封", "the bureau's envelopes"),
+    ("role", "trust"): Text("信任文件签名", "trust files"),
+    ("role", "station"): Text("企业密钥（U棒）", "enterprise key"),
+    ("kind", "period"): Text("征期", "period"),
+    ("kind", "adhoc"): Text("非征期", "ad hoc"),
+    ("outcome", "success"): Text("报税成功", "success"),
+    ("outcome", "failure"): Text("报税失败", "failure"),
+}
 
 
 _LABELS: Final[Mapping[str, Text]] = {

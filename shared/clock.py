@@ -49,6 +49,11 @@ def format_time(moment: datetime) -> str:
     return moment.astimezone(CHINA).replace(microsecond=0).isoformat()
 
 
+def readable_time(moment: datetime) -> str:
+    """Return `2008-07-18 08:23:11`, China time: a time as people read it. Formats and `--json` use `format_time`."""
+    return f"{moment.astimezone(CHINA):%Y-%m-%d %H:%M:%S}"
+
+
 def parse_time(text: str) -> datetime:
     """Read the one spelling of a time.
 

@@ -692,6 +692,17 @@ class NotFound(StationError):
     )
 
 
+class FileMissing(NotFound):
+    """A file that was named is not there."""
+
+    code = "B5011"
+    message = Text("没有这个文件：{what}", "there is no such file: {what}")
+    hint = Text(
+        "检查文件名和所在文件夹（U盘是否已插入），然后再试",
+        "check the name and the folder (is the stick in?), then try again",
+    )
+
+
 class Ambiguous(StationError):
     """An ID that fits several things."""
 
@@ -737,6 +748,35 @@ class InternalError(StationError):
     hint = Text(
         "再执行一次；若仍出错，请把记录和版本号（--version）交给维护人员",
         "run it again; if it fails again, give the record and the version (--version) to the maintainers",
+    )
+
+
+class CardFileInvalid(ConfigurationError):
+    """The file given to `init` is not an issued card."""
+
+    code = "B5012"
+    message = Text("不能装入金税卡：{reason}", "the card cannot be taken in: {reason}")
+    safe = Text("没有装入任何卡；该文件仍在原处", "no card was taken in; the file is still where it was")
+    hint = Text(
+        "确认 --card 是税局发行的 .taxcard 文件；文件已损坏时，请税务机关重新发行，然后在开票机再执行 init",
+        "make sure that --card is the .taxcard that the bureau issued; if it is damaged, have the card re-issued, then run "
+        "init here again",
+    )
+
+
+class CardDamaged(StoreDamaged):
+    """The software card's file cannot be read. No backup holds it: there is only one card."""
+
+    code = "B5013"
+    message = Text("金税卡的数据文件已损坏：{reason}", "the card's file is damaged: {reason}")
+    safe = Text(
+        "损坏的文件没有改动；发票和报税记录在其他文件里，没有受影响",
+        "the damaged file was not touched; invoices and records lie in other files and are unharmed",
+    )
+    hint = Text(
+        "不要删除文件；先复制整个数据文件夹保存，再到办税服务厅换发金税卡（备份里没有金税卡，restore 恢复不了）",
+        "delete nothing: copy the whole folder, then have the card re-issued at the tax hall (no backup holds the card, so "
+        "restore cannot help)",
     )
 
 

@@ -20,13 +20,14 @@ from shared.clock import format_time
 from shared.envelope.chain import PARSER_ERRORS, TrustStore, load_certificate
 from shared.envelope.opening import SignedReport, prove_report, read_signed_report
 from shared.envelope.roles import Role, card_identity, fingerprint, role_of
-from shared.errors import ConfigurationError, NameContradicts, NotFound, ReportInvalid, TaxferryError, TrustRefused
+from shared.errors import ConfigurationError, FileMissing, NameContradicts, ReportInvalid, TaxferryError, TrustRefused
 from shared.ids import ReportName, recognise_name
 from shared.model import ack as acks
 from shared.model import receipt as receipts
 from shared.model import result as results
 from shared.model import trust as trusts
 from shared.text import Text
+from shared.text.system import os_reason
 
 Kind = Literal["report", "result", "ack", "trust", "receipt"]
 
@@ -84,10 +85,10 @@ def verify_file(path: Path, trust: TrustStore | None, at: datetime) -> Verificat
         with path.open("rb") as file:
             found = verify_stream(file, trust, at, name=path.name)
     except (FileNotFoundError, IsADirectoryError):
-        raise NotFound(what=path) from None
+        raise FileMissing(what=path) from None
     except OSError as error:
         raise ConfigurationError(
-            reason=Text(f"{path} 读不出（{error.strerror}）", f"{path} cannot be read: {error.strerror}")
+            reason=Text(f"{path} 读不出（{os_reason(error).zh}）", f"{path} cannot be read: {os_reason(error).en}")
         ) from None
     return found
 
@@ -288,7 +289,7 @@ def load_trust(path: Path, *, at: datetime) -> TrustStore:
             data = file.read(_MAX_TEXT + 1)
     except OSError as error:
         raise ConfigurationError(
-            reason=Text(f"{path} 读不出（{error.strerror}）", f"{path} cannot be read: {error.strerror}")
+            reason=Text(f"{path} 读不出（{os_reason(error).zh}）", f"{path} cannot be read: {os_reason(error).en}")
         ) from None
     if data.removeprefix(_BOM).startswith("税渡 信任文件".encode()):
         return trusts.open_issued_trust(data, at=at).store()

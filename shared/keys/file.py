@@ -16,6 +16,7 @@ from shared.errors import KeyUnavailable
 from shared.keys.port import SignatureAlgorithm
 from shared.keys.secret import Secret
 from shared.text import Text
+from shared.text.system import os_reason
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -129,7 +130,7 @@ def load_key_file(path: Path, pin: Secret) -> FileSigner:
             data = file.read(_MAX_KEY_FILE + 1)
     except OSError as error:
         raise KeyUnavailable(
-            reason=Text(f"密钥文件 {path} 读不出（{error.strerror}）", f"key file {path}: {error.strerror}")
+            reason=Text(f"密钥文件 {path} 读不出（{os_reason(error).zh}）", f"key file {path}: {os_reason(error).en}")
         ) from None
     if len(data) > _MAX_KEY_FILE:
         raise KeyUnavailable(reason=Text(f"{path} 不是密钥文件", f"{path} is not a key file"))

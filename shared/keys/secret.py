@@ -7,6 +7,7 @@ from typing import Final
 
 from shared.errors import KeyUnavailable
 from shared.text import Text
+from shared.text.system import os_reason
 
 _MAX_PIN_FILE: Final = 1024
 
@@ -48,7 +49,7 @@ def read_pin_file(path: Path) -> Secret:
             data = file.read(_MAX_PIN_FILE + 1)
     except OSError as error:
         raise KeyUnavailable(
-            reason=Text(f"口令文件 {path} 读不出（{error.strerror}）", f"PIN file {path}: {error.strerror}")
+            reason=Text(f"口令文件 {path} 读不出（{os_reason(error).zh}）", f"PIN file {path}: {os_reason(error).en}")
         ) from None
     try:
         lines = data.decode("utf-8-sig").splitlines()

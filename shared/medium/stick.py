@@ -62,6 +62,7 @@ from shared.medium.names import (
 )
 from shared.medium.port import LOCAL, FilePort, Folder
 from shared.text import Text
+from shared.text.system import os_reason
 
 _CHUNK: Final = 1 << 20
 _RESERVE: Final = 1 << 20
@@ -724,7 +725,7 @@ class Stick:
             return MediumReadOnly(name=str(self.path))
         if isinstance(error, FileExistsError):
             return NameTaken(name=str(error.filename2 or error.filename or "?"))
-        return MediumDamaged(reason=error.strerror or type(error).__name__)
+        return MediumDamaged(reason=os_reason(error))
 
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
@@ -747,7 +748,7 @@ def _open_root(files: FilePort, path: Path) -> Folder:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MediumAbsent(path=str(path)) from error
     except OSError as error:
-        raise MediumDamaged(reason=error.strerror or type(error).__name__) from error
+        raise MediumDamaged(reason=os_reason(error)) from error
 
 
 def _clean_label(text: str) -> str:

@@ -17,12 +17,13 @@ from shared.canonical import render_json
 from shared.durable import write_durably
 from shared.envelope.chain import MAX_CHAIN, PARSER_ERRORS, load_certificate
 from shared.envelope.roles import CardIdentity, card_identity
-from shared.errors import CertificateRefused, ConfigurationError, KeyUnavailable
+from shared.errors import CardFileInvalid, CertificateRefused, KeyUnavailable
 from shared.ids import MAX_MACHINE_NO, MachineNo, TaxpayerId
 from shared.keys.file import SoftSigner, load_private_key
 from shared.model.base import Count, StoredModel, TaxpayerIdText
 from shared.money import MAX_FEN
 from shared.text import Text
+from shared.text.system import os_reason
 
 MAX_TAXCARD_BYTES: Final = 4 << 20
 
@@ -80,7 +81,8 @@ class TaxCard(StoredModel):
         """Return the card's key with its certificate.
 
         Raises:
-            KeyUnavailable: Key and certificates do not parse, do not belong together, or name another card.
+            CardFileInvalid: The certificates do not parse, or name another card.
+        KeyUnavailable: The key does not parse, or does not belong to the certificate.
         """
         try:
             certificate = load_certificate(
@@ -90,7 +92,7 @@ class TaxCard(StoredModel):
             if len(chain) > MAX_CHAIN or card_identity(certificate) != self.identity:
                 raise ValueError
         except (CertificateRefused, *PARSER_ERRORS):
-            raise KeyUnavailable(
+            raise CardFileInvalid(
                 reason=Text("卡内证书与卡不符", "the certificate on the card is not this card's")
             ) from None
         return SoftSigner(load_private_key(self.key_pem), certificate, chain)
@@ -105,8 +107,7 @@ def parse_taxcard(data: bytes) -> TaxCard:
     """Return the card in a file's content, with a key that fits its certificate.
 
     Raises:
-        ConfigurationError: Not a card.
-        KeyUnavailable: Its key cannot be used.
+        CardFileInvalid: Not a card, or its key cannot be used.
     """
     try:
         if len(data) > MAX_TAXCARD_BYTES:
@@ -114,35 +115,37 @@ def parse_taxcard(data: bytes) -> TaxCard:
         card = TaxCard.model_validate_json(data)
     except (ValidationError, ValueError) as error:
         detail = _first(error) if isinstance(error, ValidationError) else ""
-        raise ConfigurationError(
+        raise CardFileInvalid(
             reason=Text(
-                f"不是有效的金税卡文件{detail and '：' + detail}", f"it is not a card file{detail and ': ' + detail}"
+                f"这不是金税卡文件，或已损坏{detail and f'（{detail}）'}",
+                f"it is not a card file, or it is damaged{detail and f' ({detail})'}",
             )
         ) from None
-    card.signer()
+    try:
+        card.signer()
+    except KeyUnavailable as error:
+        raise CardFileInvalid(reason=error.context["reason"]) from None
     return card
 
 
 def _first(error: ValidationError) -> str:
     # Never the input itself: it may be the private key.
     found = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return f"{'.'.join(str(p) for p in found['loc'])[:80]}: {found['type']}"
+    return ".".join(str(p) for p in found["loc"])[:80]
 
 
 def read_taxcard(path: Path) -> TaxCard:
     """Return the card in a file.
 
     Raises:
-        ConfigurationError: The file cannot be read or is not a card.
-        KeyUnavailable: Its key cannot be used.
+        CardFileInvalid: The file cannot be read, is not a card, or its key cannot be used.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_TAXCARD_BYTES + 1)
     except OSError as error:
-        raise ConfigurationError(
-            reason=Text(f"金税卡文件 {path} 读不出（{error.strerror}）", f"card file {path}: {error.strerror}")
-        ) from None
+        why = os_reason(error)
+        raise CardFileInvalid(reason=Text(f"{path} 读不出（{why.zh}）", f"{path} cannot be read ({why.en})")) from None
     return parse_taxcard(data)
 
 

@@ -238,7 +238,7 @@ def system_error(number: int, name: str | None = "/数据/x") -> OSError:
         (system_error(errno.EACCES), "B5007"),
         (system_error(errno.EROFS), "B3401"),
         (system_error(errno.EIO), "B3501"),
-        (system_error(errno.ENOENT), "B5006"),
+        (system_error(errno.ENOENT), "B5011"),
         (system_error(errno.ENAMETOOLONG), "B5001"),
         (system_error(errno.EISDIR), "B5001"),
     ],
@@ -248,6 +248,21 @@ def test_what_the_system_refuses_is_a_clear_error(say: Callable[..., Said], erro
     said = say("copy", "--json", raises=raising(error))
     assert said.object["errors"][0]["code"] == code
     assert said.status == int(code[1:3])
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR, errno.EIO, errno.ENOTDIR])
+def test_the_systems_own_words_are_said_in_chinese(say: Callable[..., Said], number: int) -> None:
+    said = say("copy", raises=raising(system_error(number)))
+    assert os.strerror(number) not in said.err
+
+
+def test_a_full_disk_under_the_database_is_no_damage() -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    found = as_taxferry_error(error)
+    assert found is not None
+    assert found.code == "B3302"
+    assert "disk" not in found.text.zh
 
 
 def test_a_damaged_or_busy_data_file_is_a_clear_error(tmp_path: Path) -> None:
@@ -316,7 +331,7 @@ def test_explain_answers_with_cause_actor_and_remedy(say: Callable[..., Said]) -
 def test_verify_of_a_missing_file_is_a_clear_error(say: Callable[..., Said], tmp_path: Path) -> None:
     said = say("verify", str(tmp_path / "none.dat"))
     assert said.status == 50
-    assert "[B5006]" in said.err
+    assert "[B5011]" in said.err
 
 
 TEXTS = ROOT / "tests" / "vectors" / "text"
@@ -410,3 +425,15 @@ def test_the_chinese_catalogue_keeps_every_placeholder() -> None:
             assert value, key
             wanted = set(re.findall(r"\{(\w+)", key))
             assert set(re.findall(r"\{(\w+)", value)) <= wanted, key
+
+
+def test_verify_says_values_as_people_do_and_keeps_the_plain_ones_for_programs(say: Callable[..., Said]) -> None:
+    chinese = say("verify", str(TEXTS / "result.txt")).out
+    assert "用途：税局结果签名" in chinese
+    assert "结果：报税成功" in chinese
+    assert "bureau-result\n" not in chinese
+    assert "+08:00" not in chinese
+    assert "the bureau's results" in say("verify", str(TEXTS / "result.txt"), "--lang", "en").out
+    found = say("verify", str(TEXTS / "result.txt"), "--json").object["data"]
+    assert (found["signer"]["role"], found["header"]["outcome"]) == ("bureau-result", "success")
+    assert found["header"]["bureau_time"].endswith("+08:00")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.errors import BureauRefused, ConfigurationError, KeyUnavailable, TaxferryError
+from shared.errors import BureauRefused, CardFileInvalid, ConfigurationError, TaxferryError
 from shared.model.standing import parse_report_status, parse_standing
 from shared.model.taxcard import TaxCard, parse_taxcard, read_taxcard, render_taxcard, write_taxcard
 from tax_bureau.issue import certificate_pem, key_pem
@@ -98,7 +98,7 @@ def test_a_card_that_contradicts_itself_is_not_made(changes: dict[str, Any]) -> 
     ],
 )
 def test_a_card_whose_key_is_not_its_own_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(KeyUnavailable):
+    with pytest.raises(CardFileInvalid):
         parse_taxcard(render_taxcard(card(**changes)))
 
 
