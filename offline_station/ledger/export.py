@@ -12,8 +12,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from openpyxl import Workbook
-
 from offline_station.ledger.cells import EXEMPT, MARGIN, UNTAXED, ZERO
 from shared.durable import publish, temporary_beside
 from shared.errors import ConfigurationError
@@ -106,6 +104,8 @@ def _write_csv(path: Path, rows: Iterator[Sequence[Value]]) -> None:
 
 
 def _write_xlsx(path: Path, rows: Iterator[Sequence[Value]]) -> None:
+    from openpyxl import Workbook  # here, because its import costs every other verb a tenth of a second
+
     book = Workbook(write_only=True)
     sheet = None
     for number, row in enumerate(rows):
