@@ -12,21 +12,20 @@ from pathlib import Path
 from typing import IO, Final
 
 from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import DefusedXMLParser, ParseError
+from defusedxml.ElementTree import ParseError
 
 from offline_station.ledger.cells import Cell
 from offline_station.ledger.headers import HEAD_FIELDS
 from offline_station.ledger.layouts import RawInvoice, RawLine
 from offline_station.ledger.problems import Findings, Place
 from offline_station.ledger.sheets import detect_encoding, unreadable
+from offline_station.ledger.xmlstream import XmlRefused, XmlTarget, feed
 from shared.errors import ListUnreadable
 from shared.model.report import MAX_LINES_PER_INVOICE
 from shared.text import Text
 
-_CHUNK: Final = 1 << 16
-_MAX_DEPTH: Final = 24
-_MAX_TEXT: Final = 1 << 16
 _MAX_ELEMENTS_PER_INVOICE: Final = 100 * (MAX_LINES_PER_INVOICE + 2)
+_LINE_ELEMENTS: Final = frozenset({"sph", "group"})
 _DECLARED: Final = re.compile(rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9_-]{1,20})["']""")
 
 _KP: Final[Mapping[str, str]] = {
@@ -97,22 +96,13 @@ _BUSINESS: Final[Mapping[str, str]] = {
 }
 
 
-class _Refused(Exception):
-    def __init__(self, zh: str, en: str) -> None:
-        super().__init__(en)
-        self.zh, self.en = zh, en
-
-
-class _Target:
-    """What the parser tells: collects the elements of one invoice at a time."""
+class _Target(XmlTarget):
+    """Collects the elements of one invoice at a time."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.done: list[RawInvoice] = []
         self.dialect = ""
-        self.parser: DefusedXMLParser | None = None
-        self._path: list[str] = []
-        self._text: list[str] = []
-        self._length = 0
         self._elements = 0
         self._head: dict[str, Cell] | None = None
         self._head_place = Place()
@@ -121,58 +111,42 @@ class _Target:
         self._lines: list[RawLine] = []
         self._excess = False
 
-    def _row(self) -> int:
-        assert self.parser is not None
-        return int(self.parser.parser.CurrentLineNumber)
-
-    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
-        name = tag.rpartition("}")[2].lower()
-        if not self._path:
-            self.dialect = name
+    def opened(self, name: str, attributes: Mapping[str, str]) -> None:
+        name = name.lower()
+        if not self.dialect:
             if name not in {"kp", "business"}:
-                raise _Refused(f"不认识的 XML（根元素 {name[:30]}）", f"an unknown XML (its root is {name[:30]})")
-        self._path.append(name)
-        if len(self._path) > _MAX_DEPTH:
-            raise _Refused("XML 嵌套过深", "the XML is nested too deeply")
-        self._text, self._length = [], 0
-        if name == ("fp" if self.dialect == "kp" else "body") and self._head is None:
-            self._head, self._head_place, self._elements = {}, Place(row=self._row()), 0
+                raise XmlRefused(f"不认识的 XML（根元素 {name[:30]}）", f"an unknown XML (its root is {name[:30]})")
+            self.dialect = name
+        elif name == self._container and self._head is None:
+            self._head, self._head_place, self._elements = {}, Place(row=self.line), 0
             self._lines, self._excess = [], False
         elif self._head is not None:
             self._elements += 1
             if self._elements > _MAX_ELEMENTS_PER_INVOICE:
-                raise _Refused("一张发票的内容过多", "one invoice has too many elements")
-            if name in {"sph", "group"}:
-                self._line, self._line_place = {}, Place(row=self._row())
+                raise XmlRefused("一张发票的内容过多", "one invoice has too many elements")
+            if name in _LINE_ELEMENTS:
+                self._line, self._line_place = {}, Place(row=self.line)
 
-    def data(self, text: str) -> None:
-        self._length += len(text)
-        if self._length > _MAX_TEXT:
-            raise _Refused("XML 的一个元素过长", "an element of the XML is too long")
-        self._text.append(text)
-
-    def end(self, tag: str) -> None:
-        name = self._path.pop()
-        text = "".join(self._text).strip()
-        self._text, self._length = [], 0
+    def closed(self, name: str, text: str) -> None:
+        name = name.lower()
         if self._head is None:
             return
-        if self._line is not None and name in {"sph", "group"}:
+        if self._line is not None and name in _LINE_ELEMENTS:
             if len(self._lines) > MAX_LINES_PER_INVOICE:
                 self._excess = True
             else:
                 self._lines.append(RawLine(self._line_place, self._line))
             self._line = None
-        elif name == ("fp" if self.dialect == "kp" else "body"):
+        elif name == self._container:
             self._finish()
         else:
             field = (_KP if self.dialect == "kp" else _BUSINESS).get(name)
             if field is not None:
-                into = self._line if self._line is not None else self._head
-                into.setdefault(field, text)
+                (self._head if self._line is None else self._line).setdefault(field, text.strip())
 
-    def close(self) -> None:
-        return None
+    @property
+    def _container(self) -> str:
+        return "fp" if self.dialect == "kp" else "body"
 
     def _finish(self) -> None:
         assert self._head is not None
@@ -227,21 +201,18 @@ def read_xml(path: Path, findings: Findings) -> Iterator[RawInvoice]:
             the damage have been yielded.
     """
     target = _Target()
-    parser = DefusedXMLParser(target=target, encoding="utf-8", forbid_dtd=True)
-    target.parser = parser
     count = 0
     try:
-        with path.open(encoding=_encoding(path), newline="") as file:
-            for chunk in _chunks(file):
-                parser.feed(chunk.encode())
+        # The parser knows no Chinese encoding, so it is given UTF-8, whatever the file declares.
+        with path.open(encoding=_encoding(path), newline="") as text:
+            for _ in feed(_Utf8(text), target, encoding="utf-8"):
                 count += len(target.done)
                 yield from target.done
                 target.done.clear()
-            parser.close()
     except ListUnreadable:
         raise
-    except _Refused as error:
-        raise unreadable(path, error.zh, error.en) from None
+    except XmlRefused as error:
+        raise unreadable(path, error.text.zh, error.text.en) from None
     except (ParseError, DefusedXmlException, ValueError) as error:
         raise unreadable(
             path,
@@ -255,6 +226,11 @@ def read_xml(path: Path, findings: Findings) -> Iterator[RawInvoice]:
         )
 
 
-def _chunks(file: IO[str]) -> Iterator[str]:
-    while chunk := file.read(_CHUNK):
-        yield chunk
+class _Utf8:
+    """A text file, read as UTF-8."""
+
+    def __init__(self, text: IO[str]) -> None:
+        self._text = text
+
+    def read(self, size: int, /) -> bytes:
+        return self._text.read(size).encode()

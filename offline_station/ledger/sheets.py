@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
-from decimal import Decimal
+from datetime import date
 from pathlib import Path
 from typing import IO, Final, cast
 
-import openpyxl
 import xlrd
 
 from offline_station.ledger.cells import Cell
+from offline_station.ledger.xlsx import MAX_COLUMNS, MAX_ROWS, read_rows, read_workbook
+from offline_station.ledger.xmlstream import XmlRefused
 from shared.errors import ListUnreadable
 from shared.text import Text
 
@@ -32,13 +31,10 @@ MAX_FILE_BYTES: Final = 512 << 20
 MAX_XLS_BYTES: Final = 96 << 20
 """An .xls is read into memory; 65,536 rows of an invoice list take a third of this."""
 MAX_SHEETS: Final = 64
-MAX_COLUMNS: Final = 256
-MAX_ROWS: Final = 1_048_576
 MAX_PART_BYTES: Final = 2 << 30
-MAX_STRINGS_BYTES: Final = 64 << 20
+MAX_STRINGS_BYTES: Final = 32 << 20
 """The shared texts of an .xlsx are held in memory, so they are bounded apart from the sheets."""
 MAX_SMALL_PART_BYTES: Final = 4 << 20
-_WINDOW: Final = 2 << 20
 MAX_RATIO: Final = 200
 MAX_LINE_CHARACTERS: Final = 1 << 20
 
@@ -68,6 +64,8 @@ def guarded(path: Path, what: str) -> Iterator[None]:
         yield
     except (ListUnreadable, GeneratorExit):
         raise
+    except XmlRefused as error:
+        raise unreadable(path, f"{what} 文件不正常：{error.text.zh}", f"the {what} is odd: {error.text.en}") from None
     except Exception as error:
         raise unreadable(
             path,
@@ -155,22 +153,11 @@ def open_xlsx(path: Path) -> Sequence[Sheet]:
     """
     with guarded(path, ".xlsx"):
         _check_parts(path)
-        with _xlsx_book(path) as book:
-            names = [sheet.title for sheet in book.worksheets[:MAX_SHEETS]]
-    return [Sheet(name, lambda at=at: _xlsx_rows(path, at)) for at, name in enumerate(names)]  # type: ignore[misc]
-
-
-@contextmanager
-def _xlsx_book(path: Path) -> Iterator[openpyxl.Workbook]:
-    # Given the open file, as the library refuses names that do not end in .xlsx, whatever is in the file.
-    with path.open("rb") as file:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about styles and extensions, which are of no interest here
-            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
-        try:
-            yield book
-        finally:
-            book.close()
+        book = read_workbook(path)
+    return [
+        Sheet(name, lambda part=part: _guarded_rows(path, ".xlsx", read_rows(path, book, part)))  # type: ignore[misc]
+        for name, part in book.sheets[:MAX_SHEETS]
+    ]
 
 
 def _check_parts(path: Path) -> None:
@@ -195,44 +182,6 @@ def _check_parts(path: Path) -> None:
                     f"“{part.filename}”解压后过大（{part.file_size} 字节），请分批导出",
                     f"'{part.filename}' is too large when unpacked ({part.file_size} bytes); export in several files",
                 )
-            if "/worksheets/" in name and name.endswith(".xml"):
-                _check_sheet(path, archive, part)
-
-
-def _check_sheet(path: Path, archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
-    """Refuse a sheet with one text or one row of a size that no row has: the parser would hold it in memory."""
-    ended, before = False, b""
-    with archive.open(part) as file:
-        while window := file.read(_WINDOW):
-            seen = before + window
-            ended = ended or b"</sheetData" in seen
-            bounded = b"<" in window and (ended or len(window) < _WINDOW or b"row" in seen)
-            if not bounded or b"<!" in seen or b"\0" in window:
-                raise unreadable(
-                    path,
-                    f"“{part.filename}”不是正常的工作表（过长的行或文字）",
-                    f"'{part.filename}' is no proper sheet (an endless row or text)",
-                )
-            before = window[-16:]
-
-
-def _xlsx_rows(path: Path, at: int) -> Iterator[Row]:
-    return _guarded_rows(path, ".xlsx", _raw_xlsx_rows(path, at))
-
-
-def _raw_xlsx_rows(path: Path, at: int) -> Iterator[Row]:
-    with _xlsx_book(path) as book:
-        sheet = book.worksheets[at]
-        sheet.reset_dimensions()  # many programs write a dimension of one cell
-        rows = sheet.iter_rows(max_row=MAX_ROWS, values_only=True)
-        for number, cells in enumerate(rows, start=1):
-            yield number, [_xlsx_cell(cell) for cell in cells[:MAX_COLUMNS]]
-
-
-def _xlsx_cell(value: object) -> Cell:
-    if value is None or isinstance(value, str | int | float | bool | date | Decimal | timedelta):
-        return value
-    return str(value)
 
 
 # --- text -----------------------------------------------------------------------------------------------------------
