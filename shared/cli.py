@@ -472,6 +472,7 @@ class Program(VerbGroup):
 
     def main(self, args: Sequence[str] | None = None) -> NoReturn:
         """Run the command line and end the process with its exit status."""
+        os.umask(0o077)  # databases, invoices and keys are nobody else's, wherever the home lies
         status = self.run(args)
         _flush()
         sys.exit(status)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from offline_station.core.card_rules import CopyRecord
-from offline_station.shell.arrivals import Arrival
+from offline_station.shell.arrivals import Arrival, scan
 from offline_station.shell.spool import OlderReport, SpooledFile
 from offline_station.shell.station import Refusal, Station
 from shared.durable import temporary_beside, write_durably
@@ -27,7 +27,7 @@ from shared.errors import (
     StillProcessing,
     TaxferryError,
 )
-from shared.ids import ReportName
+from shared.ids import ReportDigest, ReportName
 from shared.medium.names import MAX_SIZES, TRUST, Direction
 from shared.medium.stick import Listing, Placement, Stick, StickFile, StickIdentity
 from shared.model.ack import prove_ack
@@ -252,6 +252,8 @@ def _take_trust(station: Station, stick: Stick, entry: StickFile, visit: Visit) 
 def _place(station: Station, stick: Stick, visit: Visit) -> None:
     now = station.clock.now()
     waiting = station.waiting_report()
+    if waiting is not None and waiting[0].report_digest in _answered(station):
+        waiting = None  # its result is here: the bureau has had the report, and the stick need not carry it again
     acks = station.waiting_acks()
     if (waiting or acks) and stick.identity is None:
         raise MediumUnprepared(name=str(stick.path))
@@ -266,6 +268,16 @@ def _place(station: Station, stick: Stick, visit: Visit) -> None:
         station.store.ack_carried(copy.nonce, visit.label, now)
         if placed_now:
             visit.placed.append(copy.name.file_name(".ack"))
+
+
+def _answered(station: Station) -> set[ReportDigest]:
+    """Return the reports whose proven results wait in the inbox for the operator."""
+    trust, at = station.card.trust_in_force().store(), station.read().at
+    found = set()
+    for arrival in scan(station.inbox):
+        with contextlib.suppress(TaxferryError):
+            found.add(prove_result(arrival.data, trust, at=at).result.report_digest)
+    return found
 
 
 def _place_report(station: Station, stick: Stick, copy: CopyRecord, kept: SpooledFile, now: datetime) -> Placement:

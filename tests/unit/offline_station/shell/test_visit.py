@@ -151,6 +151,16 @@ def test_results_for_this_machine_come_off_it(station: Station, stick: Path) -> 
     assert visit.sync(station, None).taken == [], "what the card has seen does not travel again"
 
 
+def test_a_report_whose_result_came_with_the_stick_does_not_go_out_again(station: Station, stick: Path) -> None:
+    made = reported(station)
+    visit.sync(station, None)
+    name = made.name.file_name(".dat")
+    (stick / "TAXFERRY" / "to-online" / name).unlink()  # the Internet PC took it
+    put(stick, made.name.file_name(".txt"), answer(made, code="2715"))
+    assert visit.sync(station, None).placed == []
+    assert out(stick) == []
+
+
 def test_a_result_in_the_root_of_the_stick_is_found_too(station: Station, stick: Path) -> None:
     made = reported(station)
     (stick / f"{made.name.stem} (1).txt").write_bytes(answer(made))
@@ -251,8 +261,11 @@ def test_a_medium_without_marker_is_read_and_never_written(station: Station, tmp
     before = sorted(path.name for path in disc.iterdir())
     done = visit.sync(station, disc)
     assert done.taken == [made.name.file_name(".txt")]
-    assert isinstance(done.problem, MediumUnprepared)
     assert sorted(path.name for path in disc.iterdir()) == before
+    (station.inbox / made.name.file_name(".txt")).unlink()
+    (disc / made.name.file_name(".txt")).unlink()
+    assert isinstance(visit.sync(station, disc).problem, MediumUnprepared), "the report would have to go out"
+    assert list(disc.iterdir()) == []
 
 
 def test_a_write_protected_stick_is_still_read(station: Station, stick: Path) -> None:
