@@ -139,7 +139,7 @@ class SheetLayout:
         if not present:
             return None
         first = present[0]
-        if isinstance(first, str) and len(present) <= 6:
+        if isinstance(first, str) and len(present) <= 6 and not self._begins_with_goods(cells):
             text = unicodedata.normalize("NFKC", first).strip()
             if any(pattern.match(text) for pattern in (_CATEGORY, _INTERVAL, _FOOTER)):
                 done = self._flush()
@@ -155,6 +155,11 @@ class SheetLayout:
         if self.columns is None:
             return None
         return self._take_data(number, present, self.columns.pick(cells), self.columns)
+
+    def _begins_with_goods(self, cells: Sequence[Cell]) -> bool:
+        """Return whether the row's first text stands under the goods: then it is their name, whatever it says."""
+        goods = self.columns.at.get("goods") if self.columns is not None else None
+        return goods is not None and next(at for at, cell in enumerate(cells) if not is_blank(cell)) == goods
 
     def _may_be_header(self, cells: Sequence[Cell]) -> bool:
         """Return whether it is worth looking: where a header is in force, only a number column without digits is."""
@@ -237,14 +242,16 @@ class SheetLayout:
     ) -> RawInvoice | None:
         words = {re.sub(r"[\s:：]", "", text_of(cell)) for cell in (*present[:3], cells.get("goods"))}
         amount, tax = cells.get("amount"), cells.get("tax")
-        if "小计" in words:
+        # A total says nothing but amounts: a row with a rate, a quantity or a price is goods, whatever their name.
+        is_goods = any(not is_blank(cells.get(name)) for name in ("rate", "quantity", "price"))
+        if "小计" in words and not is_goods:
             if self._current is not None and self._current.subtotal is None:
                 try:
                     self._current.subtotal = (place, amount_of(amount), amount_of(tax))
                 except CellFault as fault:
                     self.findings.problem(place, fault.text)
             return self._flush()
-        if words & _TOTAL_WORDS:
+        if words & _TOTAL_WORDS and not is_goods:
             return self._flush()
         if is_blank(amount) and is_blank(tax) and (is_blank(cells.get("goods")) or len(present) <= 2):
             if len(present) > 3:

@@ -97,6 +97,15 @@ def test_a_product_that_is_called_like_a_total_is_a_product(tmp_path: Path) -> N
     assert entries[0].invoice.lines[0].name == "合计尺"
 
 
+@pytest.mark.parametrize("name", ["小计", "本页小计", "合计", "份数：3", "发票类别：专用发票", "资料区间：1~2"])
+def test_goods_in_a_continuation_row_are_goods_whatever_their_name(tmp_path: Path, name: str) -> None:
+    entries, findings = official(
+        tmp_path, official_row("00000001", "a", "100.00", "13.00"), official_row(None, name, "10.00", "1.30")
+    )
+    assert (findings.problem_count, entries[0].amount) == (0, 11000)
+    assert [line.name for line in entries[0].invoice.lines] == ["a", name]
+
+
 def test_a_row_that_belongs_to_nothing_is_a_problem(tmp_path: Path) -> None:
     entries, findings = official(tmp_path, official_row(None, "a", "100.00", "13.00"))
     assert entries == []
