@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from online_station.core.advice import STATE_WORDS, next_action, state_words
+from online_station.core.advice import OVERTAKEN, next_action, state_words
 from online_station.core.board import Line, board
 from online_station.core.decide import (
     AskNow,
     Event,
+    HoldReason,
     OperatorCancel,
     OperatorHold,
     OperatorRelease,
@@ -22,6 +23,7 @@ from online_station.core.decide import (
     Snapshot,
     operator_may,
 )
+from online_station.core.story import happened, service_line
 from online_station.shell import diagnosis
 from online_station.shell.home import Home
 from online_station.shell.intake import Harvest
@@ -33,7 +35,7 @@ from online_station.shell.trust import Trust
 from online_station.shell.visit import synchronise
 from shared import faults
 from shared.cli import FILE, FOLDER, Context, Outcome, Program, add_standard_verbs, argument, option
-from shared.clock import SystemClock, format_time
+from shared.clock import SystemClock, format_time, parse_time, readable_time
 from shared.durable import copy_durably
 from shared.envelope.opening import prove_report
 from shared.envelope.roles import fingerprint
@@ -41,8 +43,8 @@ from shared.errors import (
     BureauBusy,
     BureauUnreachable,
     ExitCode,
+    FileMissing,
     MediumAbsent,
-    NotFound,
     OutcomeUnknown,
     StationBusy,
     TaxferryError,
@@ -73,6 +75,13 @@ def _fault(snapshot: Snapshot) -> Fault | None:
     return faults.find(snapshot.code, snapshot.message)
 
 
+def _action(row: ReportRow) -> Text:
+    """Return the next human action about a report."""
+    if row.overtaken and row.state not in ONLINE_TERMINAL:
+        return OVERTAKEN
+    return next_action(row.snapshot, _fault(row.snapshot))
+
+
 def _item(row: ReportRow) -> dict[str, object]:
     snapshot, header = row.snapshot, row.header
     return {
@@ -98,7 +107,8 @@ def _item(row: ReportRow) -> dict[str, object]:
         "changed_at": format_time(row.changed_at),
         "due_at": None if snapshot.due_at is None else format_time(snapshot.due_at),
         "age_seconds": max(0, int((_CLOCK.now() - row.found_at).total_seconds())),
-        "next_action": str(next_action(snapshot, _fault(snapshot))),
+        "overtaken": row.overtaken,
+        "next_action": str(_action(row)),
     }
 
 
@@ -133,12 +143,13 @@ def _line(row: ReportRow) -> Text:
 
 def _next(rows: Sequence[ReportRow]) -> Text | None:
     """Return the next action that several reports ask for: the first that asks something of a person."""
+    rows = [row for row in rows if not row.overtaken]
     for row in rows:
         if row.state in (OnlineState.FAILED, OnlineState.HELD):
-            return next_action(row.snapshot, _fault(row.snapshot))
+            return _action(row)
     for row in rows:
         if row.state not in ONLINE_TERMINAL:
-            return next_action(row.snapshot, None)
+            return _action(row)
     return None
 
 
@@ -154,7 +165,7 @@ def _next(rows: Sequence[ReportRow]) -> Text | None:
     option("--trust", type=FILE, metavar="FILE", help=Text("税局根证书（PEM）", "the bureau's root certificate (PEM)")),
     option("--inbox", type=FOLDER, metavar="DIR", help=Text("收件文件夹", "where files from the invoicing PCs arrive")),
     option("--outbox", type=FOLDER, metavar="DIR", help=Text("发件文件夹", "where results are put")),
-    option("--proxy", default="", metavar="URL", help=Text("HTTP 代理", "an HTTP proxy")),
+    option("--proxy", metavar="URL", help=Text("HTTP 代理", "an HTTP proxy")),
     option("--ca-file", type=FILE, metavar="FILE", help=Text("TLS 证书文件（PEM）", "certificates for TLS (PEM)")),
 )
 def init(
@@ -165,7 +176,7 @@ def init(
     trust: Path | None,
     inbox: Path | None,
     outbox: Path | None,
-    proxy: str,
+    proxy: str | None,
     ca_file: Path | None,
 ) -> Outcome:
     """Make the station."""
@@ -259,8 +270,8 @@ def _pass_outcome(done: Pass, store: Store, extra: dict[str, object]) -> Outcome
     lines.extend(Text(f"已放入发件文件夹：{p.name}", f"staged: {p.name}") for p in done.staged)
     if done.acks:
         lines.append(Text(f"清卡回执已送达 {len(done.acks)} 个", f"{len(done.acks)} clear receipt(s) delivered"))
-    if not lines:
-        lines.append(Text("没有到期的工作", "nothing was due"))
+    if not lines and not done.problems:
+        lines.append(_nothing_due(store))
     data: dict[str, object] = {
         "taken": done.harvest.reports,
         "acks_taken": done.harvest.acks,
@@ -288,6 +299,17 @@ def _pass_outcome(done: Pass, store: Store, extra: dict[str, object]) -> Outcome
         warnings=[*done.warnings, *done.harvest.warnings],
         errors=_once_each([*done.harvest.rejected, *done.problems]),
         exit_code=_exit_code(done),
+    )
+
+
+def _nothing_due(store: Store) -> Text:
+    due = store.next_due()
+    if due is None:
+        return Text("没有到期的工作", "nothing was due")
+    at = readable_time(due)
+    return Text(
+        f"没有到期的工作；下一项 {at} 到期，要立即处理请执行 results",
+        f"nothing was due; the next thing is due at {at}. to do it now, run results",
     )
 
 
@@ -386,7 +408,7 @@ def upload(context: Context, file: Path) -> Outcome:
     return Outcome(
         {**outcome.data, **_item(row)},
         [_line(row)],
-        next_action(row.snapshot, _fault(row.snapshot)),
+        _action(row),
         outcome.warnings,
         code,
         outcome.errors,
@@ -399,7 +421,7 @@ def _hand_to_the_service(home: Home, file: Path) -> Outcome:
         with file.open("rb") as opened_file:
             proven = prove_report(opened_file, Trust(home.trust, now).store, at=now)
     except OSError:
-        raise NotFound(what=file) from None
+        raise FileMissing(what=file) from None
     with opened(home) as store:
         inbox = read_settings(home, store).inbox
     name = proven.header.name.file_name(".dat")
@@ -455,11 +477,11 @@ def run(context: Context) -> Outcome:
     )
 
 
-def _narrator(context: Context) -> Callable[[object], None]:
-    def say(event: object) -> None:
-        if isinstance(event, dict):
-            facts = " ".join(str(v) for k, v in event.items() if k not in ("at", "event"))
-            context.say(both(f"{event.get('at', '')} {event.get('event', '')} {facts}"))
+def _narrator(context: Context) -> Callable[[Mapping[str, object]], None]:
+    def say(event: Mapping[str, object]) -> None:
+        at = readable_time(parse_time(str(event["at"])))
+        words = service_line(str(event["event"]), {k: str(v) for k, v in event.items() if k not in ("at", "event")})
+        context.say(Text(f"{at}  {words.zh}", f"{at}  {words.en}"))
 
     return say
 
@@ -524,28 +546,14 @@ def show(context: Context, wanted: str) -> Outcome:
             "fault": None if fault is None else faults.as_json(fault),
         },
         lines,
-        next_action=next_action(row.snapshot, fault),
+        next_action=_action(row),
     )
 
 
 def _event_line(event: EventRow) -> Text:
-    at = format_time(event.at)
-    if event.from_state == event.to_state:
-        words = _MARKS.get(event.event, both(event.event))
-    else:
-        words = STATE_WORDS[OnlineState(event.to_state)]
-    return Text(f"{at}  {words.zh}  {event.note}".rstrip(), f"{at}  {words.en}  {event.note}".rstrip())
-
-
-_MARKS: Final = {
-    "placed-on-stick": Text("已放上U盘", "placed on the stick"),
-    "result-proven": Text("新的结果", "a new result"),
-    "staged": Text("结果已放入发件文件夹", "result staged"),
-    "ack-delivered": Text("清卡回执已送达", "clear receipt delivered"),
-    "operator-release": Text("操作员放行", "released by an operator"),
-    "operator-hold": Text("操作员要求暂不上传", "held by an operator"),
-    "checked": Text("暂不上传的原因有变", "held for another reason"),
-}
+    words = happened(event.event, OnlineState(event.from_state), OnlineState(event.to_state), event.note)
+    at = readable_time(event.at)
+    return Text(f"  {at}  {words.zh}", f"  {at}  {words.en}")
 
 
 @program.verb(
@@ -580,13 +588,15 @@ def _decide(context: Context, wanted: str, verb: str, event: Event) -> Outcome:
             _permit(before, verb)
             store.apply(row.digest, event, _CLOCK.now())
         row = store.find(row.digest)
-    return Outcome(_item(row), [_line(row)], next_action=next_action(row.snapshot, _fault(row.snapshot)))
+    return Outcome(_item(row), [_line(row)], next_action=_action(row))
 
 
 def _already(snapshot: Snapshot, verb: str) -> bool:
     """Return whether a verb was carried out before: then it changes nothing and succeeds."""
     state = snapshot.state
     match verb:
+        case "hold":
+            return snapshot.hold is HoldReason.OPERATOR
         case "release":
             return snapshot.released
         case "retry":
@@ -820,8 +830,8 @@ def doctor(context: Context) -> Outcome:
         arrow = " → " if remedy.zh else ""
         lines.append(
             Text(
-                f"{mark} {finding.name}：{message.zh}{arrow}{remedy.zh}",
-                f"{mark} {finding.name}: {message.en}{arrow}{remedy.en}",
+                f"{mark} {finding.title.zh}：{message.zh}{arrow}{remedy.zh}",
+                f"{mark} {finding.title.en}: {message.en}{arrow}{remedy.en}",
             )
         )
     return Outcome(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from online_station.core.decide import HoldReason, Snapshot
+from shared import faults
 from shared.faults import Fault
 from shared.states import OnlineState
 from shared.text import Text, both
@@ -46,15 +47,18 @@ HOLD_WORDS: Final[dict[HoldReason, Text]] = {
 _HOLD_NEXT: Final[dict[HoldReason, Text]] = {
     HoldReason.OPERATOR: Text("需要上传时，在上网机执行 release", "when it is to go, run release on the Internet PC"),
     HoldReason.NOT_ENROLLED: Text(
-        "到税务机关办理开户；办好后程序自动上传", "enrol at the bureau; the report then goes by itself"
+        "到税务机关办理开户；办好后在上网机执行 once 上传（服务 run 会自动进行）",
+        "enrol at the bureau, then run once on the Internet PC to send it (the service run does it by itself)",
     ),
     HoldReason.KEY_NOT_ON_FILE: Text(
-        "到税务机关登记本机的企业密钥（U棒）；登记后程序自动上传",
-        "have this station's key put on file at the bureau; the report then goes by itself",
+        "到税务机关登记本机的企业密钥（U棒）；登记后在上网机执行 once 上传（服务 run 会自动进行）",
+        "have this station's key put on file at the bureau, then run once here to send it (the service run does it by "
+        "itself)",
     ),
     HoldReason.NOT_DECLARED: Text(
-        "先完成网上申报；申报后程序自动上传。确要先发送，在上网机执行 release",
-        "file the declaration; the report then goes by itself. to send it anyway run release on the Internet PC",
+        "先完成网上申报；申报后在上网机执行 once 上传（服务 run 会自动进行）。确要先发送，执行 release",
+        "file the declaration, then run once on the Internet PC (the service run does it by itself). to send it anyway, run "
+        "release",
     ),
     HoldReason.ENVELOPE_OUTDATED: Text(
         "把新的信任文件带到开票机，执行 report --reseal，再把新文件带来",
@@ -67,22 +71,32 @@ _HOLD_NEXT: Final[dict[HoldReason, Text]] = {
 }
 
 _NEXT: Final[dict[OnlineState, Text]] = {
-    _S.FOUND: Text("无需操作，程序会自动验证", "nothing: the program proves it by itself"),
-    _S.PROVEN: Text("无需操作，程序会自动上传", "nothing: the program sends it by itself"),
+    _S.FOUND: Text(
+        "执行 once 验证（服务 run 会自动进行）", "run once to have it proven (the service run does it by itself)"
+    ),
+    _S.PROVEN: Text("执行 once 上传（服务 run 会自动进行）", "run once to send it (the service run does it by itself)"),
     _S.SENDING: Text("无需操作，正在上传", "nothing: it is being sent"),
     _S.UNKNOWN: Text(
-        "无需操作：程序先询问税局，再决定是否重发。请勿重复上传",
-        "nothing: the program asks the bureau before it sends again. do not upload it again",
+        "执行 once（服务 run 会自动进行）：程序先询问税局，再决定是否重发。请勿重新抄税",
+        "run once (the service run does it by itself): the bureau is asked before anything is sent again. do not copy again",
     ),
-    _S.ACCEPTED: Text("等待 10–15 分钟，程序会自动查询结果", "wait 10–15 minutes: the program asks for the result"),
+    _S.ACCEPTED: Text(
+        "等待 10–15 分钟后执行 once 查询结果（服务 run 会自动进行）",
+        "wait 10–15 minutes, then run once to ask for the result (the service run does it by itself)",
+    ),
     _S.PROCESSING: Text(
-        "继续等待，程序会自动查询；请勿重复上传", "wait: the program asks again. do not upload it again"
+        "继续等待，稍后执行 once 再查询（服务 run 会自动进行）；请勿重复上传",
+        "wait, then run once to ask again (the service run does it by itself). do not upload it again",
     ),
     _S.WAITING: Text(
-        "请其他开票机完成抄税、报税并上传；全部到齐后程序自动取回结果",
-        "have the other machines copy, report and upload; once all are in, the result comes by itself",
+        "请其他开票机完成抄税、报税并上传；全部到齐后执行 once 取回结果（服务 run 会自动进行）",
+        "have the other machines copy, report and upload; once all are in, run once to fetch the result (the service run "
+        "does it by itself)",
     ),
-    _S.ANSWERED: Text("无需操作，程序会把结果放入发件文件夹", "nothing: the program stages the result"),
+    _S.ANSWERED: Text(
+        "执行 once 把结果放入发件文件夹（服务 run 会自动进行）",
+        "run once to stage the result (the service run does it by itself)",
+    ),
     _S.STAGED: Text(
         "把结果带回开票机：stick sync，然后在开票机执行 result 与 clear",
         "carry the result back: stick sync, then run result and clear on the invoicing PC",
@@ -95,6 +109,14 @@ _NEXT: Final[dict[OnlineState, Text]] = {
 }
 
 
+OVERTAKEN: Final = Text(
+    "同一张卡已有更新的抄税，本报告不再需要处理：已清卡的会由清卡回执结案，被取代的不能再清卡",
+    "nothing: the same card has a newer copy. a report that was cleared is closed by its clear receipt; one that was "
+    "superseded can no longer clear",
+)
+"""The next action for a report that its card has gone on from: a card holds one uncleared copy at most."""
+
+
 def state_words(snapshot: Snapshot) -> Text:
     """Return a report's state as people say it, with the reason of a hold and the code of a failure."""
     words = STATE_WORDS[snapshot.state]
@@ -103,7 +125,9 @@ def state_words(snapshot: Snapshot) -> Text:
         return Text(f"{words.zh}：{reason.zh}", f"{words.en}: {reason.en}")
     if snapshot.state is _S.FAILED and (snapshot.code or snapshot.message):
         told = f"{snapshot.code} {snapshot.message}".strip()
-        return Text(f"{words.zh}：{told}", f"{words.en}: {told}")
+        # The bureau speaks Chinese; what the catalogue knows is said in English too.
+        english = f"{snapshot.code} {faults.find(snapshot.code, snapshot.message).title.en}".strip()
+        return Text(f"{words.zh}：{told}", f"{words.en}: {english}")
     return words
 
 

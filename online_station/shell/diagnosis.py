@@ -20,6 +20,7 @@ from shared.envelope.roles import Role, fingerprint, station_taxpayer
 from shared.errors import TaxferryError
 from shared.keys.port import Signer
 from shared.text import Text, both
+from shared.text.system import os_reason
 
 _SECONDS: Final = 5.0
 _LEAST_FREE: Final = 2 << 30
@@ -46,6 +47,27 @@ class Finding:
     verdict: Verdict
     message: Text
     remedy: Text = _NOTHING
+
+    @property
+    def title(self) -> Text:
+        """What was looked at, for people."""
+        return _TITLES[self.name]
+
+
+_TITLES: Final = {
+    "home": Text("数据文件夹", "home"),
+    "inbox": Text("收件文件夹", "inbox"),
+    "outbox": Text("发件文件夹", "outbox"),
+    "space": Text("磁盘空间", "space"),
+    "key": Text("企业密钥", "key"),
+    "trust": Text("信任文件", "trust file"),
+    "network": Text("本机网络", "network"),
+    "lan": Text("到税局的连接", "way to the bureau"),
+    "bureau": Text("税局网站", "bureau"),
+    "clock": Text("时钟", "clock"),
+    "enrolment": Text("开户与密钥登记", "enrolment"),
+    "quarantine": Text("隔离区", "quarantine"),
+}
 
 
 def folders(home: Home, inbox: Path, outbox: Path) -> Iterator[Finding]:
@@ -115,11 +137,11 @@ def network(url: str, gateway: Gateway, now: datetime) -> Iterator[Finding]:
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     try:
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except OSError:
         yield Finding(
             "network",
             "error",
-            Text(f"本机找不到税局网址 {host}：{error}", f"this PC cannot resolve {host}: {error}"),
+            Text(f"本机解析不了税局网址 {host}", f"this PC cannot resolve {host}"),
             Text(
                 "检查本机能否上网：网线或无线网、IP 与 DNS 设置",
                 "check this PC's Internet: cable, wireless, IP and DNS",
@@ -133,7 +155,9 @@ def network(url: str, gateway: Gateway, now: datetime) -> Iterator[Finding]:
         yield Finding(
             "lan",
             "error",
-            Text(f"连不到 {host}:{port}：{error}", f"no connection to {host}:{port}: {error}"),
+            Text(
+                f"连不到 {host}:{port}：{os_reason(error).zh}", f"no connection to {host}:{port}: {os_reason(error).en}"
+            ),
             Text(
                 "检查局域网、代理和防火墙是否允许访问该地址；都正常时，税局网站可能在维护",
                 "check that LAN, proxy and firewall allow it; if they do, the bureau's site may be down",

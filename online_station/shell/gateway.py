@@ -42,6 +42,7 @@ from shared.keys.port import Signer
 from shared.model.result import is_processing
 from shared.model.standing import ReportStatus, Standing, parse_report_status, parse_standing
 from shared.text import Text, both
+from shared.text.system import os_reason
 
 CONNECT_SECONDS: Final = 10.0
 READ_SECONDS: Final = 60.0
@@ -339,7 +340,7 @@ class HttpGateway:
             begun = body.begun if isinstance(body, _FileBody) else body is not None
             if begun and not _never_connected(error):
                 raise OutcomeUnknown(report=what[:12]) from error
-            raise BureauUnreachable(host=self.name, reason=both(_why(error))) from error
+            raise BureauUnreachable(host=self.name, reason=_why(error)) from error
         finally:
             # No connection is used twice: one that the other side has closed meanwhile looks like a lost reply.
             self._session.close()
@@ -449,6 +450,20 @@ def _never_connected(error: requests.RequestException) -> bool:
     return type(reason).__name__ in ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError")
 
 
-def _why(error: requests.RequestException) -> str:
+def _why(error: requests.RequestException) -> Text:
     reason = getattr(error.args[0], "reason", None) if error.args else None
-    return type(reason if reason is not None else error).__name__
+    name = type(reason if reason is not None else error).__name__
+    cause = getattr(reason, "__cause__", None)
+    if name in _WHY:
+        return _WHY[name]
+    return os_reason(cause) if isinstance(cause, OSError) else both(name)
+
+
+_WHY: Final = {
+    "NameResolutionError": Text("网址解析不了", "the name cannot be resolved"),
+    "ConnectTimeoutError": Text("连接超时", "no connection in time"),
+    "ConnectTimeout": Text("连接超时", "no connection in time"),
+    "ProxyError": Text("代理不可用", "the proxy does not work"),
+    "SSLError": Text("TLS 证书不被信任", "the TLS certificate is not trusted"),
+    "InvalidURL": Text("网址不能使用", "the address cannot be used"),
+}

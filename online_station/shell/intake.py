@@ -37,6 +37,7 @@ from shared.errors import (
 from shared.ids import ReportName, recognise_name
 from shared.model.ack import Ack, prove_ack
 from shared.text import Text
+from shared.text.system import os_reason
 
 if os.name != "nt":
     import fcntl
@@ -121,7 +122,7 @@ def scan(inbox: Path) -> tuple[list[Found], int]:
                 found.append(Found(inbox / entry.name, kind, named, _looks(status)))
     except OSError as error:
         raise ConfigurationError(
-            reason=Text(f"收件文件夹 {inbox} 读不了（{error.strerror}）", f"inbox {inbox}: {error.strerror}")
+            reason=Text(f"收件文件夹 {inbox} 读不了（{os_reason(error).zh}）", f"inbox {inbox}: {os_reason(error).en}")
         ) from None
     found.sort(key=lambda f: f.path.name)
     return found[:MAX_FILES], foreign

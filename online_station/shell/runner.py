@@ -39,6 +39,7 @@ from online_station.core.decide import (
     next_step,
 )
 from online_station.core.stability import StabilityTracker
+from online_station.core.story import ENDED_WHILE_SENDING
 from online_station.shell.gateway import Gateway, Processing
 from online_station.shell.home import Home
 from online_station.shell.intake import Checkpoint, Harvest, Intake
@@ -69,6 +70,7 @@ from shared.errors import (
     BureauUnreachable,
     ClockSkew,
     ConfigurationError,
+    FileMissing,
     KeyUnavailable,
     OtherReport,
     OutcomeUnknown,
@@ -81,6 +83,7 @@ from shared.model.receipt import Receipt, prove_receipt
 from shared.model.result import ProvenResult, prove_result
 from shared.states import IllegalTransition, OnlineState
 from shared.text import Text
+from shared.text.system import os_reason
 
 SETTLE_SECONDS: Final = 2.0
 RESCAN_SECONDS: Final = 10.0
@@ -180,7 +183,7 @@ class Station:
         now = self._clock.now()
         for row in self.store.reports():
             if row.state is OnlineState.SENDING:
-                self._apply(row.digest, ReplyLost(), Pass(), note="the program was ended while it was sending")
+                self._apply(row.digest, ReplyLost(), Pass(), note=ENDED_WHILE_SENDING)
         for ack in self.store.acks():
             if ack.state == ACK_SENDING:
                 self.store.set_ack(ack.sha256, ACK_UNKNOWN, attempts=ack.attempts, due_at=now)
@@ -224,13 +227,15 @@ class Station:
             TaxferryError: It is no acceptable report. Nothing was taken.
         """
         recognised = recognise_name(path.name)
+        if not path.is_file():
+            raise FileMissing(what=path)
         try:
             digest, _, warnings = self.intake.take_report(
                 path, self._clock.now(), named=None if recognised is None else recognised[0], remove=False
             )
         except OSError as error:
             raise ConfigurationError(
-                reason=Text(f"{path} 读不了（{error.strerror or error}）", f"{path}: {error.strerror or error}")
+                reason=Text(f"{path} 读不了（{os_reason(error).zh}）", f"{path}: {os_reason(error).en}")
             ) from None
         done = Pass()
         done.warnings.extend(warnings)
@@ -334,7 +339,8 @@ class Station:
             return False
         if step is Step.CHECK:
             event: Event = self._check(row, done)
-            self._apply(digest, event, done)
+            obstacle = event.obstacle if isinstance(event, Checked) else None
+            self._apply(digest, event, done, note="" if obstacle is None else obstacle.value)
         elif step is Step.SEND:
             self._apply(digest, SendDue(), done)
         elif step is Step.ASK_STATUS:

@@ -26,6 +26,7 @@ from shared.keys.port import Signer
 from shared.keys.secret import read_pin_file
 from shared.model.trust import open_issued_trust
 from shared.text import Text
+from shared.text.system import os_reason
 
 PROGRAM: Final = "online-station"
 
@@ -105,14 +106,16 @@ def initialise(
     root_file: Path | None,
     inbox: Path | None,
     outbox: Path | None,
-    proxy: str,
+    proxy: str | None,
     ca_file: Path | None,
     clock: Clock,
 ) -> Initialised:
-    """Make a station, or change the key, PIN file, folders or proxy of one.
+    """Make a station, or change the address, key, PIN file, folders or proxy of one; what is not given stays.
+
+    The address may change: whom to believe is the pinned root's matter, and that never changes.
 
     Raises:
-        AlreadyInitialised: It belongs to another bureau or root. Nothing was changed.
+        AlreadyInitialised: It belongs to another root. Nothing was changed.
         TaxferryError: Something does not fit or cannot be reached. No settings were written.
     """
     url = check_url(bureau)
@@ -121,22 +124,22 @@ def initialise(
     taxpayer = station_taxpayer(signer.certificate)
     given = None if root_file is None else read_root(root_file)
     home.create()
-    inbox = (inbox or home.default_inbox).absolute()
-    outbox = (outbox or home.default_outbox).absolute()
-    if inbox == outbox:
-        raise ConfigurationError(
-            reason=Text("收件与发件文件夹不能相同", "the inbox and the outbox cannot be the same folder")
-        )
     with home.locked():
         store = Store(home.database, DEFAULT_POLICY)
         try:
             before = store.settings()
-            if before and before["bureau"] != url:
-                raise AlreadyInitialised(what=before["bureau"])
+            inbox = (inbox or Path(before.get("inbox", home.default_inbox))).absolute()
+            outbox = (outbox or Path(before.get("outbox", home.default_outbox))).absolute()
+            if inbox == outbox:
+                raise ConfigurationError(
+                    reason=Text("收件与发件文件夹不能相同", "the inbox and the outbox cannot be the same folder")
+                )
+            proxy = before.get("proxy", "") if proxy is None else proxy
+            ca_path = before.get("ca_file", "") if ca_file is None else str(ca_file.absolute())
             pinned = read_root(home.trust / "root.pem") if before else None
             if pinned is not None and given is not None and pinned != given:
                 raise AlreadyInitialised(what=Text("另一个税局根证书", "another root certificate"))
-            gateway = HttpGateway(url, signer, clock, proxy=proxy, ca_file=ca_file)
+            gateway = HttpGateway(url, signer, clock, proxy=proxy, ca_file=Path(ca_path) if ca_path else None)
             warnings: list[Text] = []
             raw = b""
             try:
@@ -159,7 +162,7 @@ def initialise(
                 "inbox": str(inbox),
                 "outbox": str(outbox),
                 "proxy": proxy,
-                "ca_file": "" if ca_file is None else str(ca_file.absolute()),
+                "ca_file": ca_path,
                 "station_id": before.get("station_id") or f"online-{secrets.token_hex(2)}",
                 "taxpayer_id": taxpayer,
             }
@@ -183,7 +186,9 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            reason=Text(f"不能建立文件夹 {folder}（{error.strerror}）", f"cannot make {folder}: {error.strerror}")
+            reason=Text(
+                f"不能建立文件夹 {folder}（{os_reason(error).zh}）", f"cannot make {folder}: {os_reason(error).en}"
+            )
         ) from None
 
 

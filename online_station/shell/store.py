@@ -150,6 +150,12 @@ ACK_DELIVERED: Final = "delivered"
 ACK_REFUSED: Final = "refused"
 
 
+_LATER: Final = _REPORT.alias("later")
+_OVERTAKEN: Final = (
+    sa.exists().where(_LATER.c.card_no == _REPORT.c.card_no, _LATER.c.sequence > _REPORT.c.sequence).label("overtaken")
+)
+
+
 @dataclass(frozen=True)
 class ReportRow:
     """One report, as it lies in the database.
@@ -164,6 +170,7 @@ class ReportRow:
         uploads: How often sending it was begun.
         found_at: When it was taken from the inbox.
         changed_at: When its state changed last.
+        overtaken: Whether the same card has made a later copy: it then waits for this report no more.
     """
 
     snapshot: Snapshot
@@ -175,6 +182,7 @@ class ReportRow:
     uploads: int
     found_at: datetime
     changed_at: datetime
+    overtaken: bool = False
 
     @property
     def digest(self) -> str:
@@ -453,13 +461,13 @@ class Store:
     def report(self, digest: str) -> ReportRow | None:
         """Return one report, or None."""
         with self._reading() as connection:
-            row = connection.execute(sa.select(_REPORT).where(_REPORT.c.digest == digest)).one_or_none()
+            row = connection.execute(sa.select(_REPORT, _OVERTAKEN).where(_REPORT.c.digest == digest)).one_or_none()
             return None if row is None else _report(row)
 
     def reports(self) -> list[ReportRow]:
         """Return all reports, the oldest first."""
         with self._reading() as connection:
-            query = sa.select(_REPORT).order_by(_REPORT.c.found_at, _REPORT.c.machine_no, _REPORT.c.digest)
+            query = sa.select(_REPORT, _OVERTAKEN).order_by(_REPORT.c.found_at, _REPORT.c.machine_no, _REPORT.c.digest)
             return [_report(row) for row in connection.execute(query)]
 
     def find(self, wanted: str) -> ReportRow:
@@ -471,18 +479,20 @@ class Store:
             NotFound: No report has it.
             Ambiguous: Several digests start with it.
         """
-        stem = wanted
-        for suffix in (".dat", ".txt", ".ack"):
+        stem = wanted.strip().upper()
+        for suffix in (".DAT", ".TXT", ".ACK"):
             stem = stem.removesuffix(suffix)
         with self._reading() as connection:
             rows = connection.execute(
-                sa.select(_REPORT).where(_REPORT.c.stem == stem).order_by(_REPORT.c.sequence.desc())
+                sa.select(_REPORT, _OVERTAKEN).where(_REPORT.c.stem == stem).order_by(_REPORT.c.sequence.desc())
             ).all()
             if rows:
                 return _report(rows[0])
-            prefix = wanted.lower()
+            prefix = wanted.strip().lower()
             if prefix and set(prefix) <= set("0123456789abcdef"):
-                rows = connection.execute(sa.select(_REPORT).where(_REPORT.c.digest.startswith(prefix))).all()
+                rows = connection.execute(
+                    sa.select(_REPORT, _OVERTAKEN).where(_REPORT.c.digest.startswith(prefix))
+                ).all()
         if len(rows) > 1:
             raise Ambiguous(what=wanted[:80], found=", ".join(str(r.digest)[:12] for r in rows[:4]))
         if not rows:
@@ -706,6 +716,7 @@ def _report(row: Row[Any]) -> ReportRow:
         uploads=row.uploads,
         found_at=_at(row.found_at),
         changed_at=_at(row.changed_at),
+        overtaken=bool(row.overtaken),
     )
 
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from online_station.shell.gateway import Gateway
 from shared.durable import write_durably
 from shared.envelope.chain import TrustStore
-from shared.errors import ConfigurationError, TaxferryError
+from shared.errors import ConfigurationError, FileMissing, TaxferryError
 from shared.model.trust import TrustFile, prove_trust
 from shared.text import Text
 
@@ -24,11 +24,14 @@ def read_root(path: Path) -> x509.Certificate:
     """Return the root certificate in a PEM file.
 
     Raises:
+        FileMissing: There is no such file.
         ConfigurationError: Not readable, or not one certificate.
     """
     try:
         with path.open("rb") as file:
             found = x509.load_pem_x509_certificates(file.read(_MAX_PEM))
+    except FileNotFoundError:
+        raise FileMissing(what=path) from None
     except (OSError, ValueError):
         found = []
     if len(found) != 1:

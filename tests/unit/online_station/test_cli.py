@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from online_station import cli
+from online_station.core.story import service_line
 from tests.support.online import make_ack, make_report
-from tests.support.pki import NOW
+from tests.support.pki import NOW, foreign_pki
 
 NAME = "310100000000000_0_202608010000"
 
@@ -186,14 +188,29 @@ def test_the_doctor_finds_a_healthy_station_and_a_dead_bureau(station_desk, run,
     assert run("doctor")[0] == 50
 
 
-def test_init_again_changes_folders_and_refuses_another_bureau(station_desk, run, tmp_path):
+def test_init_again_changes_folders_and_refuses_another_root(station_desk, run, tmp_path):
     root = station_desk.root
     words = ["--key", root / "key.p12", "--pin-file", root / "口令.txt"]
     status, made = run("init", "--bureau", station_desk.bureau.url, *words, "--inbox", tmp_path / "收件")
     assert (status, made["inbox"]) == (0, str(tmp_path / "收件"))
-    assert run("init", "--bureau", "http://127.0.0.1:9", *words)[0] == 50
+    foreign = tmp_path / "another.pem"
+    foreign.write_bytes(foreign_pki().root.public_bytes(Encoding.PEM))
+    assert run("init", "--bureau", station_desk.bureau.url, *words, "--trust", foreign)[0] == 50
     same = ["--inbox", tmp_path / "x", "--outbox", tmp_path / "x"]
     assert run("init", "--bureau", station_desk.bureau.url, *words, *same)[0] == 50
+
+
+def test_a_mistyped_or_moved_address_can_be_corrected_and_the_rest_stays(station_desk, run, tmp_path):
+    root = station_desk.root
+    words = ["--key", root / "key.p12", "--pin-file", root / "口令.txt"]
+    digest = station_desk.report()
+    run("once")
+    assert run("init", "--bureau", "http://127.0.0.1:9", *words, "--inbox", tmp_path / "收件")[0] == 1
+    assert run("results")[0] == 40
+    status, made = run("init", "--bureau", station_desk.bureau.url, *words)
+    assert (status, made["inbox"]) == (0, str(tmp_path / "收件"))
+    station_desk.bureau.succeed(digest)
+    assert run("results")[1]["items"][0]["state"] == "staged"
 
 
 def test_init_without_a_root_shows_its_fingerprint_to_compare(station_desk, capsys, monkeypatch, tmp_path):
@@ -244,3 +261,88 @@ def test_the_unreachable_bureau_is_exit_40_and_nothing_is_lost(station_desk, run
     assert found["errors"][0]["code"] == "B4001"
     assert station_desk.state(NAME) == "proven"
     assert station_desk.clock.now() == NOW
+
+
+def test_a_file_that_is_not_there_is_named_and_is_no_matter_of_settings(run, tmp_path):
+    _, answer = run("upload", tmp_path / "没有.dat")
+    assert answer["errors"][0]["code"] == "B5011"
+
+
+def test_a_life_line_is_told_in_words_and_kept_plain_for_programs(station_desk, run):
+    station_desk.bureau.declared.clear()
+    digest = station_desk.report()
+    run("once")
+    run("release", NAME)
+    run("once")
+    station_desk.bureau.fail(digest, "271D", "未申报")
+    run("results")
+    _, chinese, _ = run("show", NAME, "--lang", "zh", json_wanted=False)
+    lines = [line.split("  ")[-1] for line in chinese.splitlines() if line.startswith("  2026-")]
+    assert lines[1] == "暂不上传（本期尚未申报（271D））"
+    assert lines[2] == "操作员放行"
+    assert lines[-1] == "报税失败（结果序号 1，271D）"
+    assert "+08:00" not in chinese
+    _, english, _ = run("show", NAME, "--lang", "en", json_wanted=False)
+    assert not any("\u4e00" <= c <= "\u9fff" for c in english)
+    events = run("show", NAME)[1]["events"]
+    assert events[-1]["to"] == "failed"
+    assert events[-1]["at"].endswith("+08:00")
+
+
+def test_what_the_bureau_says_in_chinese_is_said_in_english_too(station_desk, run):
+    digest = station_desk.report()
+    run("once")
+    station_desk.bureau.fail(digest, "2715", "发票明细与汇总比对不符")
+    run("results")
+    _, out, _ = run("list", "--lang", "en", json_wanted=False)
+    assert "2715" in out
+    assert not any("\u4e00" <= c <= "\u9fff" for c in out)
+
+
+def test_without_the_service_the_next_action_names_the_verb(station_desk, run):
+    station_desk.bureau.declared.clear()
+    station_desk.report()
+    run("once")
+    assert "once" in run("release", NAME)[1]["next_action"]
+
+
+def test_a_pass_that_could_not_reach_the_bureau_does_not_say_that_nothing_was_due(station_desk, run):
+    station_desk.report()
+    with station_desk.station() as station:
+        station.store.set(bureau="http://127.0.0.1:9")
+    run("once")
+    status, out, err = run("once", json_wanted=False)
+    assert "没有到期的工作" not in out if status else "执行 results" in out
+    assert "NewConnectionError" not in err
+
+
+def test_holding_twice_is_one_event(station_desk, run):
+    station_desk.bureau.declared.clear()
+    station_desk.report()
+    run("once")
+    assert run("hold", NAME)[0] == 0
+    assert run("hold", NAME.lower())[0] == 0
+    assert [e["event"] for e in run("show", NAME)[1]["events"]].count("operator-hold") == 1
+
+
+def test_a_report_that_its_card_has_gone_on_from_asks_nothing_more_of_anybody(station_desk, run):
+    old = station_desk.report()
+    run("once")
+    station_desk.bureau.fail(old, "2715", "发票明细与汇总比对不符")
+    run("results")
+    new = station_desk.report(sequence=99, nonce="7" * 32)
+    run("once")
+    station_desk.bureau.succeed(new)
+    run("results")
+    items = {i["report_digest"]: i for i in run("list")[1]["items"]}
+    assert items[old]["overtaken"]
+    assert "更新的抄税" in items[old]["next_action"]
+    assert not items[new]["overtaken"]
+    assert "clear" in run("list")[1]["next_action"]
+
+
+def test_the_service_speaks_in_words():
+    words = service_line("state", {"report_digest": "ab" * 32, "from": "staged", "to": "acknowledged", "code": ""})
+    assert words.zh == "abababababab…  已清卡，完成"
+    for event in ("taken", "quarantined", "ack-delivered", "trust", "trouble"):
+        assert event not in service_line(event, {"report_digest": "ab", "file": "x", "version": "2"}).zh
