@@ -22,8 +22,9 @@ from offline_station.shell.journal import export_log
 from offline_station.shell.station import PROGRAM, Answer, Refusal, Station
 from offline_station.shell.store import Event, ReportLife
 from shared.cli import FILE, FOLDER, Context, Outcome, Program, add_standard_verbs, argument, option
-from shared.clock import Clock, SystemClock, format_time
+from shared.clock import Clock, SystemClock, format_time, readable_time
 from shared.errors import ExitCode, NotInitialised, StationBusy, TaxferryError, UsageError
+from shared.faults import find
 from shared.ids import taxpayer_id_warning
 from shared.model.report import KIND_NAMES, InvoiceKind, InvoiceStatus
 from shared.money import format_fen, format_yuan
@@ -154,6 +155,15 @@ _KIND: Final = click.Choice(sorted(KIND_NAMES))
 _STATUS: Final = click.Choice(["positive", "negative", "positive-void", "negative-void", "blank-void"])
 
 
+_STATUS_WORDS: Final[dict[InvoiceStatus, Text]] = {
+    "positive": Text("正数", "positive"),
+    "negative": Text("负数", "negative"),
+    "positive-void": Text("正废", "positive void"),
+    "negative-void": Text("负废", "negative void"),
+    "blank-void": Text("空废", "blank void"),
+}
+
+
 def _filter_options() -> list[click.Parameter]:
     return [
         option("--month", metavar="YYYY-MM", help=Text("开票月份", "month of issue")),
@@ -253,7 +263,10 @@ def invoices_list(
         count = station.ledger.count(wanted)
         next_one = station.next_action()
     lines = [
-        both(f"{i.day}  {i.kind}  {i.key}  {i.status:14} {i.amount:>16} {i.tax:>14}  {i.buyer_name}")
+        Text(
+            f"{i.day}  {i.kind}  {i.key}  {_STATUS_WORDS[i.status].zh} {i.amount:>16} {i.tax:>14}  {i.buyer_name}",
+            f"{i.day}  {i.kind}  {i.key}  {i.status:14} {i.amount:>16} {i.tax:>14}  {i.buyer_name}",
+        )
         for i in page.invoices
     ]
     lines.append(Text(f"共 {count} 张", f"{count} in all"))
@@ -567,13 +580,13 @@ def _verdict(answer: Answer) -> tuple[dict[str, object], list[Text]]:
         lines.append(
             Text(
                 f"报税失败：{found.name.in_words.zh}，错误号 {found.code}，{found.message}",
-                f"failure: {found.name.in_words.en}, {found.code}: {found.message}",
+                f"failure: {found.name.in_words.en}, {found.code}: {_english(found.code, found.message)}",
             )
         )
     lines.append(
         Text(
-            f"受理回执 {found.receipt_no}，税局时间 {format_time(found.bureau_time)}",
-            f"receipt {found.receipt_no}, bureau time {format_time(found.bureau_time)}",
+            f"受理回执 {found.receipt_no}，税局时间 {readable_time(found.bureau_time)}",
+            f"receipt {found.receipt_no}, bureau time {readable_time(found.bureau_time)}",
         )
     )
     if verdict.effect == "applied-before":
@@ -595,15 +608,21 @@ def _verdict(answer: Answer) -> tuple[dict[str, object], list[Text]]:
     return data, lines
 
 
+def _english(code: str, message: str) -> str:
+    """Return a failure's reason in English: the bureau speaks Chinese, the catalogue both."""
+    return find(code, message).title.en
+
+
 def _remembered(copy: CopyRecord) -> tuple[dict[str, object], list[Text]]:
     seen: SeenResult | None = copy.success or copy.failure
     assert seen is not None
     what = Text("报税成功", "success") if seen.outcome == "success" else Text("报税失败", "failure")
     tail = Text("，已清卡", ", cleared") if copy.cleared_at else Text("", "")
     reason = f" {seen.code} {seen.message}" if seen.code else ""
+    english = f" {seen.code} {_english(seen.code, seen.message)}" if seen.code else ""
     line = Text(
         f"没有新的结果；已有的是：{copy.name.in_words.zh} {what.zh}{reason}{tail.zh}",
-        f"no new result; the one known is: {copy.name.in_words.en}, {what.en}{reason}{tail.en}",
+        f"no new result; the one known is: {copy.name.in_words.en}, {what.en}{english}{tail.en}",
     )
     data: dict[str, object] = {
         "report_digest": copy.report_digest,
@@ -774,8 +793,8 @@ def stick_sync(context: Context, folder: Path | None) -> Outcome:
         )
     if not (done.placed or done.taken or done.removed or done.trust_version):
         lines.append(Text("  没有要带的文件", "  nothing to carry"))
-    for refusal in done.refused:
-        lines += _refusal_lines(refusal)
+    # What was meant for us and cannot be used keeps this from being all that was asked for.
+    warnings = [line for refusal in done.refused for line in _refusal_lines(refusal)]
     if done.problem is None:
         lines.append(visit.REMOVE_SAFELY)
     if done.taken and facts.open_copy is not None and facts.open_copy.success is None:
@@ -794,7 +813,7 @@ def stick_sync(context: Context, folder: Path | None) -> Outcome:
         "trust_version": done.trust_version or None,
         "refused": [_refusal_json(r) for r in done.refused],
     }
-    return Outcome(data, lines, next_one, errors=[done.problem] if done.problem else ())
+    return Outcome(data, lines, next_one, warnings, errors=[done.problem] if done.problem else ())
 
 
 @stick.verb(
@@ -879,7 +898,7 @@ def show(context: Context, id: str) -> Outcome:  # noqa: A002
         events = station.store.events(life.nonce)
         action = _action_of(station, copy, life)
         now = clock.now()
-    lines = [_copy_line(copy, life), both(f"nonce {copy.nonce}")]
+    lines = [_copy_line(copy, life), Text(f"清卡随机数 {copy.nonce}", f"clear nonce {copy.nonce}")]
     if copy.report_digest:
         lines.append(Text(f"报告摘要 {copy.report_digest}", f"report digest {copy.report_digest}"))
     lines += [_event_line(event, now) for event in events]
@@ -919,11 +938,24 @@ _EVENTS: Final = {
 def _event_line(event: Event, now: Any) -> Text:
     words = _EVENTS.get(event.event, both(event.event))
     age = age_in_words((now - event.at).total_seconds())
-    facts = "  ".join(
-        str(event.facts[key]) for key in ("code", "message", "receipt_no", "stick", "file") if event.facts.get(key)
+    facts = [_FACTS[key].fill(value=event.facts[key]) for key in _FACTS if event.facts.get(key)]
+    code, message = str(event.facts.get("code") or ""), str(event.facts.get("message") or "")
+    if code or message:
+        facts.insert(0, Text(f"{code} {message}".strip(), f"{code} {_english(code, message)}".strip()))
+    when = readable_time(event.at)
+    chinese, english = "，".join(f.zh for f in facts), ", ".join(f.en for f in facts)
+    return Text(
+        f"  {when}  {words.zh}{chinese and '：' + chinese}（{age.zh}前）",
+        f"  {when}  {words.en}{english and ': ' + english} ({age.en} ago)",
     )
-    when = format_time(event.at)[:16].replace("T", " ")
-    return Text(f"  {when}  {words.zh}  {facts}（{age.zh}前）", f"  {when}  {words.en}  {facts} ({age.en} ago)")
+
+
+_FACTS: Final = {
+    "receipt_no": Text("受理回执 {value}", "receipt {value}"),
+    "result_no": Text("结果序号 {value}", "result no. {value}"),
+    "stick": Text("U盘“{value}”", "stick '{value}'"),
+    "file": Text("{value}", "{value}"),
+}
 
 
 # backup, restore, log, doctor
@@ -958,8 +990,9 @@ def restore(context: Context, file: Path) -> Outcome:
     done, kept, behind = Station.restore(_home(context), file, clock)
     with _open(context) as station:
         next_one = station.next_action()
+    made_at = done.made_at[:19].replace("T", " ")
     lines = [
-        Text(f"已恢复 {done.made_at} 的备份", f"the backup of {done.made_at} is restored"),
+        Text(f"已恢复 {made_at} 的备份", f"the backup of {made_at} is restored"),
         Text(f"恢复前的数据保存在 {kept}", f"what was there before is kept in {kept}"),
     ]
     warnings = []

@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Final
 
@@ -103,3 +104,9 @@ def sweep(directory: Path) -> int:
     for path in stale:
         path.unlink(missing_ok=True)
     return len(stale)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Return whether a database's file itself is damaged or no database: not busy, not full, not out of reach."""
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF  # an extended code keeps its primary one in the low octet
+    return primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -263,7 +263,9 @@ class ReportName:
         if self.stamp.kind == "period":
             when = Text(f"{m.year}年{m.month}月征期抄税", f"the period copy of {m:%Y-%m}")
         else:
-            when = Text(f"{m.year}年{m.month}月{m.day}日 {m:%H:%M} 抄税", f"the copy of {m:%Y-%m-%d %H:%M}")
+            when = Text(
+                f"{m.year}年{m.month}月{m.day}日 {m:%H:%M} 非征期抄税", f"the ad hoc copy of {m:%Y-%m-%d %H:%M}"
+            )
         return Text(
             f"税号 {self.taxpayer_id} {which.zh}（{when.zh}）", f"taxpayer {self.taxpayer_id}, {which.en} ({when.en})"
         )

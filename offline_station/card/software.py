@@ -44,11 +44,12 @@ from offline_station.core.figures import (
     stock_over,
     summarise,
 )
+from offline_station.core.next_action import after_failure
 from offline_station.ledger.figures import IssuedBatch
 from shared.clock import format_time, parse_time
-from shared.durable import publish, temporary_beside
+from shared.durable import is_damage, publish, temporary_beside
 from shared.envelope.textsign import sign_text
-from shared.errors import ConfigurationError, NoSuccess, NotCopied, StoreDamaged, WrongState
+from shared.errors import CardDamaged, CardFileInvalid, ConfigurationError, NoSuccess, NotCopied, WrongState
 from shared.ids import MachineNo, Nonce, ReportDigest, ReportKind, ReportName, Stamp, TaxpayerId
 from shared.keys.file import SoftSigner
 from shared.model.ack import Ack, render_ack
@@ -170,7 +171,7 @@ class SoftwareCard:
             connection: The kind of connection; tests let it fail on purpose.
 
         Raises:
-            StoreDamaged: The file is not a card of this version. It was not touched.
+            CardDamaged: The file is not a card of this version, or damaged. It was not touched.
         """
         self.path = path
         self._db = sqlite3.connect(
@@ -185,8 +186,16 @@ class SoftwareCard:
             if (application, version) == (_APPLICATION_ID, SCHEMA_VERSION):
                 row = self._db.execute("SELECT issued FROM card").fetchone()
             if row is None:
-                raise StoreDamaged(reason=f"{path.name}: {application:#x}/{version}")
+                raise CardDamaged(reason=f"{path.name}: {application:#x}/{version}")
             self._issued = parse_taxcard(row[0])
+        except CardFileInvalid as error:
+            self._db.close()
+            raise CardDamaged(reason=error.text) from None
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            if not is_damage(error):
+                raise
+            raise CardDamaged(reason=f"{path.name}: {error}") from None
         except BaseException:
             self._db.close()
             raise
@@ -399,7 +408,7 @@ class SoftwareCard:
                 return self._cleared_before(facts, at)
             success = copy.success
             if success is None:
-                raise NoSuccess(reason=_no_success(copy), next_action=_FETCH_RESULT)
+                raise NoSuccess(reason=_no_success(copy), next_action=_towards_success(copy))
             advance(CARD, CardState.TO_CLEAR, CardEvent.CLEAR)
             # An ad hoc clear takes the new limits and moves no lock date (CARD-10).
             moves = copy.kind == "period" and success.lock_date is not None
@@ -589,10 +598,17 @@ _SELECT_COPY: Final = (
     "SELECT sequence, nonce, stamp, period_start, period_end, copied_at, summary_rows, report_digest, success, failure,"
     " cleared_at, superseded_by FROM copies"
 )
-_FETCH_RESULT: Final = Text(
-    "在上网机取得本次报税的 .txt，拷回开票机后执行 result",
-    "fetch this report's .txt on the Internet PC, carry it here and run result",
-)
+
+
+def _towards_success(copy: CopyRecord) -> Text:
+    if copy.report_digest is None:
+        return Text("先在开票机执行 report 生成报税文件", "run report on the invoicing PC first")
+    if copy.failure is not None:
+        return after_failure(copy.failure.code, copy.failure.message)
+    return Text(
+        "在上网机取得本次报税的 .txt，拷回开票机后执行 result",
+        "fetch this report's .txt on the Internet PC, carry it here and run result",
+    )
 
 
 def _no_success(copy: CopyRecord) -> Text:

@@ -94,6 +94,8 @@ def after_failure(code: str, message: str) -> Text:
 def age_in_words(seconds: float) -> Text:
     """Return an age as a person says it."""
     minutes = max(0, int(seconds // 60))
+    if minutes == 0:
+        return Text("不到 1 分钟", "less than a minute")
     if minutes < 60:
         return Text(f"{minutes} 分钟", f"{minutes} min")
     if minutes < 48 * 60:

@@ -7,6 +7,7 @@ would take for a formula is marked as text. What is written here can be imported
 from __future__ import annotations
 
 import csv
+import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Final
 
 from offline_station.ledger.cells import EXEMPT, MARGIN, UNTAXED, ZERO
 from shared.durable import publish, temporary_beside
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, StorageFull
 from shared.model.report import KIND_NAMES, Invoice, InvoiceLine
 from shared.text import Text
+from shared.text.system import os_reason
 
 HEADINGS: Final = (
     "数电号码",
@@ -60,6 +62,7 @@ def export_invoices(invoices: Iterable[Invoice], path: Path, *, progress: Callab
 
     Raises:
         ConfigurationError: Another suffix, or a place where nothing can be written. No file of the name was changed.
+        StorageFull: There is no room. No file of the name was changed.
     """
     writers = {".csv": _write_csv, ".xlsx": _write_xlsx}
     writer = writers.get(path.suffix.lower())
@@ -76,8 +79,11 @@ def export_invoices(invoices: Iterable[Invoice], path: Path, *, progress: Callab
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StorageFull(name=path) from None
+        why = os_reason(error)
         raise ConfigurationError(
-            reason=Text(f"不能写入“{path}”（{error.strerror}）", f"'{path}' cannot be written ({error.strerror})")
+            reason=Text(f"不能写入“{path}”（{why.zh}）", f"'{path}' cannot be written ({why.en})")
         ) from None
     return counter.count
 

@@ -19,6 +19,7 @@ from offline_station.ledger.recognise import recognise
 from offline_station.ledger.sheets import Sheet, detect_encoding, open_csv, open_xls, open_xlsx, unreadable
 from offline_station.ledger.sjjk import read_sjjk
 from shared.text import Text
+from shared.text.system import os_reason
 
 _DELIMITERS: Final = (",", "\t", ";", "|")
 
@@ -51,7 +52,9 @@ def read_invoices(path: Path, context: ImportContext, findings: Findings) -> Sou
     try:
         name, invoices = _open(path, findings)
     except OSError as error:
-        raise unreadable(path, f"打不开（{error.strerror}）", f"it cannot be opened ({error.strerror})") from None
+        raise unreadable(
+            path, f"打不开（{os_reason(error).zh}）", f"it cannot be opened ({os_reason(error).en})"
+        ) from None
     return Source(name, _assembled(path, invoices, Assembler(context, findings)))
 
 
@@ -60,7 +63,9 @@ def _assembled(path: Path, invoices: Iterator[RawInvoice], assembler: Assembler)
         try:
             raw = next(invoices, None)
         except OSError as error:
-            raise unreadable(path, f"读取出错（{error.strerror}）", f"reading it failed ({error.strerror})") from None
+            raise unreadable(
+                path, f"读取出错（{os_reason(error).zh}）", f"reading it failed ({os_reason(error).en})"
+            ) from None
         if raw is None:
             return
         entry = assembler.assemble(raw)

@@ -28,7 +28,8 @@ from offline_station.ledger.figures import BatchFigures, IssuedBatch
 from offline_station.ledger.importing import read_invoices
 from offline_station.ledger.problems import FileReport, Findings, Place
 from offline_station.ledger.taking import PERIOD_COPY_OVER, Taking
-from shared.errors import ConfigurationError, ImportUnsettled, ListUnreadable, NotFound
+from shared.durable import is_damage
+from shared.errors import ConfigurationError, ImportUnsettled, ListUnreadable, NotFound, StoreDamaged
 from shared.ids import ReportKind
 from shared.model.report import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 from shared.money import format_fen
@@ -139,13 +140,17 @@ class Ledger:
         """Open the ledger, and make it if it is not there.
 
         Raises:
-            ConfigurationError: The file is not a ledger, is damaged, or was written by a newer version.
+            StoreDamaged: The file is not a ledger, or is damaged. It was not touched.
+            ConfigurationError: It was written by a newer version.
         """
         self.path = path
         try:
             with self._connected() as db:
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version == 0:
+                    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+                    if tables and db.execute("PRAGMA user_version").fetchone()[0] == 0:  # nobody is just making it
+                        raise StoreDamaged(reason=Text(f"“{path.name}”不是发票库", f"'{path.name}' is not a ledger"))
                     db.execute("PRAGMA journal_mode = WAL")
                     db.execute("BEGIN IMMEDIATE")
                     if db.execute("PRAGMA user_version").fetchone()[0] == 0:
@@ -161,10 +166,11 @@ class Ledger:
                         )
                     )
         except sqlite3.DatabaseError as error:
-            raise ConfigurationError(
+            if not is_damage(error):
+                raise
+            raise StoreDamaged(
                 reason=Text(
-                    f"发票库“{path.name}”打不开（{error}），请用 restore 恢复备份",
-                    f"the ledger '{path.name}' cannot be opened ({error}); restore a backup",
+                    f"发票库“{path.name}”打不开（{error}）", f"the ledger '{path.name}' cannot be opened ({error})"
                 )
             ) from None
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from shared.clock import format_time
 from shared.durable import copy_durably, sync_directory, write_durably
-from shared.errors import NotFound, TaxferryError
+from shared.errors import FileMissing, TaxferryError
 from shared.ids import ReportName, recognise_name
 from shared.model.fields import MAX_TEXT_BYTES
 from shared.model.trust import MAX_TRUST_BYTES
@@ -43,11 +43,11 @@ def read_named(path: Path) -> Arrival:
     """Return the file that an operator named.
 
     Raises:
-        NotFound: There is no such file.
+        FileMissing: There is no such file.
     """
     data = read_ordinary(path, MAX_TEXT_BYTES, follow=True)
     if data is None:
-        raise NotFound(what=path)
+        raise FileMissing(what=path)
     recognised = recognise_name(path.name)
     return Arrival(path.name, recognised[0] if recognised else None, data)
 

@@ -25,7 +25,7 @@ from offline_station.card.port import CardReading
 from offline_station.shell.home import Home
 from shared.clock import format_time
 from shared.durable import copy_durably, publish, sync_directory, temporary_beside
-from shared.errors import BackupInvalid, MediumFull, NotFound, TaxferryError
+from shared.errors import BackupInvalid, FileMissing, MediumFull, TaxferryError
 from shared.text import Text
 
 SUFFIX: Final = ".backup.zip"
@@ -157,12 +157,12 @@ def unpack_backup(path: Path, folder: Path, *, taxpayer_id: str, machine_no: int
         card_no: With which card.
 
     Raises:
-        NotFound: There is no such file.
+        FileMissing: There is no such file.
         BackupInvalid: Not a backup, altered, incomplete, or of another station. Nothing is left in `folder`.
     """
     laid: list[Path] = []
     if not path.is_file():  # nor wait on a pipe
-        raise NotFound(what=path)
+        raise FileMissing(what=path)
     try:
         with zipfile.ZipFile(path) as archive:
             manifest = _read_manifest(archive)
@@ -187,7 +187,7 @@ def unpack_backup(path: Path, folder: Path, *, taxpayer_id: str, machine_no: int
         for file in laid:
             file.unlink(missing_ok=True)
         if isinstance(error, FileNotFoundError | IsADirectoryError):
-            raise NotFound(what=path) from None
+            raise FileMissing(what=path) from None
         if isinstance(error, TaxferryError):
             raise
         if isinstance(

@@ -38,7 +38,9 @@ from shared.envelope.seal import ReportDraft, seal_report
 from shared.errors import (
     AlreadyInitialised,
     Ambiguous,
+    CardFileInvalid,
     ConfigurationError,
+    FileMissing,
     NameContradicts,
     NoResultYet,
     NotFound,
@@ -54,6 +56,7 @@ from shared.model.result import ProvenResult, prove_result
 from shared.model.taxcard import MAX_TAXCARD_BYTES, TaxCard, parse_taxcard
 from shared.states import CardState, OfflineState
 from shared.text import Text
+from shared.text.system import os_reason
 
 CARRY_THE_RECEIPT: Final = Text(
     "用 stick sync（或从 outbox 拷贝）把 .ack 带到上网机送交税局；之后正常开票",
@@ -157,12 +160,17 @@ class Station:
 
         Raises:
             AlreadyInitialised: Another card is in here. Neither card was touched.
-            ConfigurationError: The file is not a card, or the folders cannot be used.
-            NotFound: There is no such file, and no card in here.
+            CardFileInvalid: The file is not a card. It was left where it is.
+            ConfigurationError: The folders cannot be used. The card was left where it is.
+            FileMissing: There is no such file, and no card in here.
         """
         source = _read_card_file(card_file) if card_file is not None else None
         if source is None and not home.card.exists():
-            raise NotFound(what=card_file if card_file is not None else "--card")
+            raise FileMissing(what=card_file if card_file is not None else "--card")
+        # Before the card moves: a folder that cannot be used must leave it where it is.
+        for folder in (outbox, inbox):
+            if folder is not None:
+                _make_folder(folder)
         home.make()
         lock = HomeLock(home)
         try:
@@ -690,7 +698,7 @@ class Station:
         named = [life for life in lives if life.name.stem == stem.upper()]
         if named:
             return named[-1]  # a superseding copy of the period has the same name: the latest is meant
-        if len(text) >= _MIN_PREFIX:
+        if text:
             low = text.lower()
             meant = [life for life in lives if (life.digest or "").startswith(low) or life.nonce.startswith(low)]
             if len(meant) == 1:
@@ -727,17 +735,14 @@ class Station:
         return found
 
 
-_MIN_PREFIX: Final = 4
-
-
 def _read_card_file(path: Path) -> TaxCard | None:
     """Return the card in a file, or None if the file is not there (any more)."""
     if not path.exists():
         return None
     data = arrivals.read_ordinary(path, MAX_TAXCARD_BYTES, follow=True)
     if data is None:
-        raise ConfigurationError(
-            reason=Text(f"金税卡文件 {path} 读不出", f"the card file {path} cannot be read, or is no ordinary file")
+        raise CardFileInvalid(
+            reason=Text(f"{path} 读不出，或不是普通文件", f"{path} cannot be read, or is no ordinary file")
         )
     return parse_taxcard(data)
 
@@ -748,17 +753,21 @@ def _set_folders(store: StationStore, outbox: Path | None, inbox: Path | None) -
     for key, folder in wanted.items():
         if folder is None:
             continue
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(
-                reason=Text(f"文件夹 {folder} 不可用（{error.strerror}）", f"folder {folder}: {error.strerror}")
-            ) from None
         text = str(folder.absolute())
         if store.setting(key) != text:
             store.set_setting(key, text)
             changed.append(key)
     return tuple(changed)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = os_reason(error)
+        raise ConfigurationError(
+            reason=Text(f"文件夹 {folder} 不可用（{why.zh}）", f"folder {folder} cannot be used ({why.en})")
+        ) from None
 
 
 def _deltas(totals: Totals) -> list[KindDelta]:

@@ -389,3 +389,96 @@ def test_verify_and_explain_need_no_home(desk: Desk) -> None:
     assert desk.ask("verify", path)["kind"] == "report"
     assert desk.run("explain", "B2203")
     assert not desk.home.exists()
+
+
+def _chinese(text: str) -> bool:
+    return any("\u4e00" <= c <= "\u9fff" for c in text)
+
+
+def test_a_life_line_is_told_in_words_with_readable_times(desk: Desk) -> None:
+    desk.run("copy")
+    desk.run("report")
+    desk.run("result", desk.result_file(code="271D", message="未申报"))
+    shown = desk.run("show", STEM, "--lang", "zh")
+    assert "2026-08-05 09:30:00  收到结果：报税失败：271D 未申报，受理回执 R00000001" in shown
+    assert "nonce" not in shown
+    assert "+08:00" not in shown
+    assert not _chinese(desk.run("show", STEM, "--lang", "en"))
+    assert not _chinese(desk.run("result", "--lang", "en"))
+    assert desk.ask("show", STEM)["events"][-1]["event"] == "failure"
+
+
+def test_clearing_too_early_names_the_very_next_step(desk: Desk) -> None:
+    desk.run("copy")
+    desk.run("clear", status=52)
+    assert "执行 report" in desk.err
+    desk.run("report")
+    desk.run("clear", status=52)
+    assert "执行 result" in desk.err
+    desk.run("result", desk.result_file(code="271D", message="未申报"))
+    desk.run("clear", status=52)
+    assert "retry" in desk.err
+
+
+def test_the_start_of_a_digest_is_an_id_however_short(desk: Desk) -> None:
+    desk.run("copy")
+    digest = desk.ask("report")["report_digest"]
+    assert desk.ask("show", digest[:1])["report_digest"] == digest
+    desk.run("show", "", status=50)
+
+
+def test_a_folder_that_cannot_be_used_leaves_the_card_outside(desk: Desk) -> None:
+    (desk.folder / "文件").write_text("x")
+    write_taxcard(desk.folder / "新.taxcard", taxcard())
+    desk.home = desk.folder / "新家"
+    desk.run("init", "--card", desk.folder / "新.taxcard", "--outbox", desk.folder / "文件", status=50)
+    assert (desk.folder / "新.taxcard").exists()
+    assert not (desk.home / "card.db").exists()
+    desk.run("init", "--card", desk.folder / "新.taxcard", "--outbox", desk.folder / "夹")
+    assert not (desk.folder / "新.taxcard").exists()
+
+
+@pytest.mark.parametrize(("content", "code"), [(None, "B5011"), (b"", "B5012"), (b"{}", "B5012"), (b"135790", "B5012")])
+def test_what_is_no_card_is_refused_with_its_own_advice(desk: Desk, content: bytes | None, code: str) -> None:
+    path = desk.folder / "x.taxcard"
+    if content is not None:
+        path.write_bytes(content)
+    desk.home = desk.folder / "新家"
+    desk.ask("init", "--card", path, status=50)
+    assert desk.errors[0]["code"] == code
+    assert path.exists() == (content is not None)
+
+
+@pytest.mark.parametrize("size", [0, 5000])
+def test_a_damaged_card_is_not_sought_in_a_backup(desk: Desk, size: int) -> None:
+    path = desk.home / "card.db"
+    path.write_bytes(path.read_bytes()[:size])
+    desk.run("status", status=50)
+    assert "[B5013]" in desk.err
+    assert "办税服务厅" in desk.err
+
+
+def test_a_damaged_ledger_is_sought_in_a_backup(desk: Desk) -> None:
+    for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm"):
+        (desk.home / name).unlink(missing_ok=True)
+    (desk.home / "ledger.db").write_bytes(b"nothing of the kind" * 100)
+    desk.run("status", status=50)
+    assert "[B5008]" in desk.err
+    assert "restore" in desk.err
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish"])
+def test_an_unusable_result_on_the_stick_is_a_warning_of_the_visit(desk: Desk, content: bytes) -> None:
+    stick = desk.folder / "U盘"
+    stick.mkdir()
+    desk.run("stick", "prepare", stick)
+    (stick / "TAXFERRY" / "to-offline" / f"{STEM}.txt").write_bytes(content)
+    desk.run("stick", "sync", status=1)
+    assert f"{STEM}.txt" in desk.err
+    assert desk.ask("stick", "sync", status=1)["refused"][0]["file"] == f"{STEM}.txt"
+
+
+def test_a_list_that_is_not_there_is_said_so_in_chinese(desk: Desk) -> None:
+    desk.run("invoices", "import", desk.folder / "没有.csv", status=13)
+    assert "文件或文件夹不存在" in desk.err
+    assert "No such" not in desk.out + desk.err

@@ -13,7 +13,7 @@ import pytest
 from offline_station.core.figures import WHOLE_KIND, Figures, add_totals
 from offline_station.ledger.figures import IssuedBatch
 from offline_station.ledger.store import InvoiceFilter, Ledger
-from shared.errors import ConfigurationError, ImportInvalid, ImportUnsettled, NotFound
+from shared.errors import ConfigurationError, ImportInvalid, ImportUnsettled, NotFound, StoreDamaged
 from tests.support import workbooks as lists
 from tests.support.ledger import JANUARY, ORDINARY, ROW, SPECIAL, TODAY, Desk, context, csv_rows
 from tests.support.workbooks import Sale
@@ -442,9 +442,18 @@ def test_filters_narrow_the_list(desk: Desk) -> None:
 def test_a_file_that_is_no_ledger_is_named_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     path.write_bytes(b"not a database, just text of some length" * 50)
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(StoreDamaged):
         Ledger(path)
     assert path.read_bytes().startswith(b"not a database")
+
+
+def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "ledger.db") as db:
+        db.execute("CREATE TABLE theirs (a)")
+    before = (tmp_path / "ledger.db").read_bytes()
+    with pytest.raises(StoreDamaged):
+        Ledger(tmp_path / "ledger.db")
+    assert (tmp_path / "ledger.db").read_bytes() == before
 
 
 def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
