@@ -120,11 +120,11 @@ def test_another_wrapping_of_the_block_is_refused(text: bytes, columns: int) -> 
 
 
 def test_bits_that_base64_ignores_are_refused() -> None:  # TXT-3
+    # The length of an ECDSA signature varies, and with it whether the base64 is padded: one of many is.
     found = next(
         data
-        for length in range(3)
-        if b"=\r\n" + END
-        in (data := sign_text(BODY + b"x: " + b"y" * length + b"\r\n", p256_pki().bureau_result, signing_time=NOW))
+        for _ in range(200)
+        if b"=\r\n" + END in (data := sign_text(BODY, p256_pki().bureau_result, signing_time=NOW))
     )
     at = found.index(b"=")
     alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
