@@ -135,6 +135,7 @@ def certificate(der: bytes) -> Certificate:
     parts = only(body, SEQUENCE)
     need(integer(only(parts.whole(0xA0), 0xA0).take(INTEGER)) == 2, "not a certificate of version 3")
     serial = integer(parts.take(INTEGER))
+    need(serial > 0, "a serial number that is not positive")
     need(parts.whole(SEQUENCE) == algorithm, "two signature algorithms")
     need(algorithm in _SIGNATURES, "a certificate with another signature algorithm")
     issuer = parts.whole(SEQUENCE)
