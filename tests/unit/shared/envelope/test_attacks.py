@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 import zstandard
@@ -21,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from shared.envelope import cms, der, suites
 from shared.envelope.opening import open_report, prove_report
 from shared.envelope.roles import Role
-from shared.envelope.seal import MAX_FILE_BYTES
+from shared.envelope.seal import MAX_FILE_BYTES, MAX_LINE_BYTES
 from shared.errors import (
     CertificateRefused,
     ReportContentInvalid,
@@ -57,6 +59,11 @@ def refused_by_opening_only(data: bytes, error: type[TaxferryError]) -> None:
     with pytest.raises(error) as caught:
         open_all(data)
     assert caught.type is error
+
+
+def noise(size: int) -> bytes:
+    """Return digits that hardly compress, so that no limit on the ratio hides the one that is meant."""
+    return random.Random(size).randbytes(size // 2 + 1).hex()[:size].encode()
 
 
 def test_the_forge_builds_what_the_writer_writes() -> None:
@@ -432,6 +439,14 @@ def test_chunks_cut_differently_are_refused() -> None:  # ENV-3
     refused_by_proof(forge.report(), ReportInvalid)
 
 
+def test_a_chunk_larger_than_permitted_is_refused_although_it_is_the_last() -> None:  # ENV-3
+    forge = Forge()
+    forge.rows = [noise(3 * CHUNK)]
+    assert open_all(forge.report()) == forge.rows
+    forge.chunk = 4 * CHUNK
+    refused_by_proof(forge.report(), ReportInvalid)
+
+
 def test_an_empty_chunk_is_refused() -> None:  # ENV-3
     forge = Forge()
     content = forge.content()
@@ -502,8 +517,13 @@ def test_a_file_beyond_one_gibibyte_is_refused_unread(tmp_path: Path) -> None:  
     with path.open("wb") as file:
         file.write(Forge().report())
         file.truncate(MAX_FILE_BYTES + 1)
-    with path.open("rb") as file, pytest.raises(ReportInvalid):
-        prove_report(file, pki().trust, at=NOW)
+
+    class Unread(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise AssertionError("the file was read")
+
+    with Unread(path) as file, pytest.raises(ReportInvalid):
+        prove_report(cast("BinaryIO", file), pki().trust, at=NOW)
 
 
 @pytest.mark.parametrize(
@@ -591,14 +611,20 @@ def test_less_content_than_signed_is_refused() -> None:  # REP-4
 
 
 @pytest.mark.parametrize(
-    "rows", [[], [b""], [b"{}", b"", b"{}"], [b"x" * (1 << 20) + b"y"]], ids=["none", "empty", "gap", "long"]
+    "rows",
+    [[], [b""], [b"{}", b"", b"{}"], [noise(MAX_LINE_BYTES + 1)], [noise(MAX_LINE_BYTES + CHUNK), b"{}"]],
+    ids=["none", "empty", "gap", "long", "longer"],
 )
-def test_lines_that_break_the_framing_are_refused(rows: list[bytes]) -> None:  # REP-10
+def test_lines_that_break_the_framing_are_refused(rows: list[bytes]) -> None:  # REP-10, ENV-11
     forge = Forge()
     forge.rows = rows
-    forge.frame = lambda content: zstandard.ZstdCompressor(level=1).compress(content)  # type: ignore[method-assign]
-    with pytest.raises((ReportContentInvalid, ReportInvalid)):
-        open_all(forge.report())
+    refused_by_opening_only(forge.report(), ReportContentInvalid)
+
+
+def test_a_line_of_exactly_the_limit_is_a_line() -> None:  # REP-10
+    forge = Forge()
+    forge.rows = [noise(MAX_LINE_BYTES)]
+    assert open_all(forge.report()) == forge.rows
 
 
 def test_a_last_line_without_end_is_refused() -> None:  # REP-10

@@ -229,6 +229,10 @@ def test_a_critical_extension_that_is_not_understood_is_refused() -> None:
     assert "critical" in refused(P.trust, odd_leaf(cached_key("p256", "odd"), critical=constraint))
 
 
+def test_a_certificate_signed_with_a_weak_hash_is_refused() -> None:  # TRUST-14
+    assert "weak" in refused(P.trust, odd_leaf(cached_key("p256", "odd"), digest=hashes.SHA224()))
+
+
 # --- revocation -----------------------------------------------------------------------------------------------------
 
 
@@ -274,6 +278,27 @@ def test_a_list_by_a_twin_of_the_issuer_is_not_overlooked() -> None:
     assert (
         TrustStore((P.root,), (P.issuing,), (*revoking, *P.crls())).prove(CARD.certificate, (), Role.CARD, at=NOW) == ()
     )
+
+
+def test_a_list_by_an_authority_that_may_not_sign_lists_is_refused() -> None:  # TRUST-16
+    key = P.key("p256", "no lists")
+    usage = x509.KeyUsage(False, False, False, False, False, True, False, False, False)
+    authority = (
+        x509.CertificateBuilder()
+        .subject_name(authority_name("no lists"))
+        .issuer_name(P.root.subject)
+        .public_key(key.public_key())
+        .serial_number(5)
+        .not_valid_before(NOT_BEFORE)
+        .not_valid_after(NOT_AFTER)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .sign(P.root_key, hashes.SHA256())
+    )
+    leaf = leaf_by(authority, key)
+    crl = make_crl(authority, key, (), number=1, this_update=NOW - DAY, next_update=NOW + DAY)
+    assert TrustStore((P.root,), (authority,)).prove(leaf, (), Role.CARD, at=NOW)
+    assert "CRL" in refused(TrustStore((P.root,), (authority,), (crl,)), leaf)
 
 
 def test_lists_of_other_issuers_count_for_nothing() -> None:
@@ -350,6 +375,19 @@ def test_a_root_signs_itself_and_is_an_authority() -> None:
     for certificate in (P.issuing, CARD.certificate, leaf_by(P.root, P.root_key)):
         with pytest.raises(CertificateRefused):
             check_root(certificate)
+
+
+def test_a_list_signed_with_a_weak_hash_does_not_count() -> None:  # TRUST-14
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(P.issuing.subject)
+        .last_update(NOW - DAY)
+        .next_update(NOW + DAY)
+        .add_extension(x509.CRLNumber(1), critical=False)
+    )
+    good, weak = (builder.sign(P.issuing_key, digest) for digest in (hashes.SHA256(), hashes.SHA224()))
+    assert TrustStore((P.root,), (P.issuing,), (good,)).prove(CARD.certificate, (), Role.CARD, at=NOW)
+    assert "CRL" in refused(TrustStore((P.root,), (P.issuing,), (weak,)), CARD.certificate)
 
 
 def test_a_list_made_for_another_key_of_the_issuer_does_not_count() -> None:
