@@ -318,12 +318,14 @@ def status(context: Context) -> Outcome:
         behind = sorted(station.behind())
     facts = reading.facts
     state = _state(reading)
+    days = reading.days_left
+    left = Text(f"剩 {days} 天", f"{days} days left") if days >= 0 else Text(f"已过 {-days} 天", f"{-days} days ago")
     lines = [
         _who(reading),
         Text(f"状态：{_STATES[state].zh}", f"state: {_STATES[state].en}"),
         Text(
-            f"锁死日期 {facts.lock_date}，剩 {reading.days_left} 天",
-            f"lock date {facts.lock_date}, {reading.days_left} days",
+            f"锁死日期 {facts.lock_date}，{left.zh}",
+            f"lock date {facts.lock_date}, {left.en}",
         ),
     ]
     if reading.locked:
@@ -337,9 +339,14 @@ def status(context: Context) -> Outcome:
         lines.append(_copy_line(copy, life))
     if reading.upload_deadline is not None:
         lines.append(Text(f"上传截止日期 {reading.upload_deadline}", f"upload deadline {reading.upload_deadline}"))
-    limits = "，".join(f"{kind} {format_yuan(fen)}" for kind, fen in sorted(reading.offline_limits.items()))
+    limits = [f"{kind} {format_yuan(fen)}" for kind, fen in sorted(reading.offline_limits.items())]
     hours = "—" if reading.offline_hours is None else str(reading.offline_hours)
-    lines.append(Text(f"离线开票 {hours} 小时；限额 {limits or '—'}", f"offline {hours} h; limits {limits or '-'}"))
+    lines.append(
+        Text(
+            f"离线开票 {hours} 小时；限额 {'，'.join(limits) or '—'}",
+            f"offline {hours} h; limits {', '.join(limits) or '—'}",
+        )
+    )
     warnings = _warnings(reading) + ([_behind(behind)] if behind else [])
     data: dict[str, object] = {
         "state": state,

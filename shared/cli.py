@@ -49,6 +49,7 @@ import platformdirs
 
 import shared
 from shared.clock import parse_time, readable_time
+from shared.durable import TEMPORARY_SUFFIX
 from shared.errors import (
     AccessDenied,
     ConfigurationError,
@@ -701,6 +702,8 @@ def as_taxferry_error(error: BaseException) -> TaxferryError | None:
 def _from_os_error(error: OSError) -> TaxferryError | None:
     where = error.filename if error.filename is not None else ""
     name = os.fsdecode(where) if isinstance(where, str | bytes) else str(where)
+    if name.endswith(TEMPORARY_SUFFIX):
+        name = os.path.dirname(name)  # a name of ours that says nothing to anybody: the folder is what was meant
     if error.errno in _FULL:
         return StorageFull(name=name or "?")
     if error.errno in (errno.EACCES, errno.EPERM):

@@ -764,6 +764,15 @@ class CardFileInvalid(ConfigurationError):
     )
 
 
+class NotOverwritten(ConfigurationError):
+    """A file of that name is there already, and is something else."""
+
+    code = "B5014"
+    message = Text("{name} 已存在，内容是别的", "{name} exists already and is something else")
+    safe = Text("该文件没有覆盖，也没有写出新的", "that file was not overwritten, and nothing new was written")
+    hint = Text("确认后换一个文件名，或先把该文件移走", "name another file, or move that one away first")
+
+
 class CardDamaged(StoreDamaged):
     """The software card's file cannot be read. No backup holds it: there is only one card."""
 

@@ -20,6 +20,7 @@ from shared.keys.secret import read_pin_file
 from shared.model.report import KIND_NAMES
 from shared.money import parse_fen
 from shared.text import Text, both
+from shared.text.system import os_reason
 from tax_bureau.figures import MAX_BYTES, parse_figures
 from tax_bureau.home import Bureau, init_bureau, open_bureau
 from tax_bureau.issue import KeyType, certificate_pem
@@ -119,7 +120,9 @@ def init(context: Context, trust_out: Path | None, key_type: KeyType, gateway: t
     """Make a bureau."""
     bad = [url for url in gateway if re.fullmatch(r"https?://[!-~]{1,200}", url) is None]
     if bad:
-        raise UsageError(reason=Text(f"地址无效：{bad[0][:80]}", f"not an address: {bad[0][:80]}"), command="init")
+        raise UsageError(
+            reason=Text(f"地址无效：{bad[0][:80]}", f"not an address: {bad[0][:80]}"), command="tax-bureau init"
+        )
     made = init_bureau(context.home, SystemClock(), key_type=key_type, gateways=gateway)
     bureau = _open(context)
     if trust_out is not None:
@@ -210,10 +213,13 @@ def issue_card(
     """Issue a card."""
     if machine_no and sub_machines:
         raise UsageError(
-            reason=Text("只有主机卡知道分机台数", "only the main card knows the sub machines"), command="issue-card"
+            reason=Text("只有主机卡知道分机台数", "only the main card knows the sub machines"),
+            command="tax-bureau issue-card",
         )
     if not 1 <= len(name.strip()) <= 200:
-        raise UsageError(reason=Text("名称应为 1–200 个字符", "a name has 1 to 200 characters"), command="issue-card")
+        raise UsageError(
+            reason=Text("名称应为 1–200 个字符", "a name has 1 to 200 characters"), command="tax-bureau issue-card"
+        )
     order = CardOrder(
         taxpayer_id=taxpayer_id,
         name=name.strip(),
@@ -300,7 +306,7 @@ def enroll(
             reason=Text(
                 "给出 --key 和 --pin-file，或给出 --certificate", "give --key and --pin-file, or --certificate"
             ),
-            command="enroll",
+            command="tax-bureau enroll",
         )
     bureau = _open(context)
     if certificate is not None:
@@ -370,7 +376,8 @@ def declare(context: Context, taxpayer_id: TaxpayerId, period: str, figures: Pat
     """Take a declaration."""
     if figures is not None and matching:
         raise UsageError(
-            reason=Text("--figures 与 --matching 只能取一", "--figures or --matching, not both"), command="declare"
+            reason=Text("--figures 与 --matching 只能取一", "--figures or --matching, not both"),
+            command="tax-bureau declare",
         )
     bureau = _open(context)
     declaration = Declaration(matching=True) if figures is None else Declaration(figures=_read_figures(figures))
@@ -515,10 +522,13 @@ def show(context: Context, id: str) -> Outcome:  # noqa: A002  the word on the c
 def decide(context: Context, id: str, success: bool, failure: bool, code: str, reason: str) -> Outcome:  # noqa: A002
     """Decide by hand."""
     if success == failure:
-        raise UsageError(reason=Text("给出 --success 或 --failure", "give --success or --failure"), command="decide")
+        raise UsageError(
+            reason=Text("给出 --success 或 --failure", "give --success or --failure"), command="tax-bureau decide"
+        )
     if failure and (re.fullmatch(r"[0-9A-Za-z@._-]{1,32}", code, re.ASCII) is None or not reason.strip()):
         raise UsageError(
-            reason=Text("失败需要 --code 和 --reason", "a failure needs --code and --reason"), command="decide"
+            reason=Text("失败需要 --code 和 --reason", "a failure needs --code and --reason"),
+            command="tax-bureau decide",
         )
     bureau = _open(context)
     report = _find(bureau.store, id)
@@ -612,7 +622,7 @@ def _per_kind(pairs: tuple[str, ...]) -> dict[str, str]:
         if not sign or kind not in KIND_NAMES:
             raise UsageError(
                 reason=Text(f"应写作 票种=值：{pair[:40]}", f"KIND=VALUE is expected: {pair[:40]}"),
-                command="issue-card",
+                command="tax-bureau issue-card",
             )
         found[kind] = value
     return found
@@ -626,7 +636,7 @@ def _fen(text: str) -> int:
     if found < 0:
         raise UsageError(
             reason=Text(f"金额应写作 1000000.00：{text[:40]}", f"an amount is written 1000000.00: {text[:40]}"),
-            command="issue-card",
+            command="tax-bureau issue-card",
         )
     return found
 
@@ -634,7 +644,8 @@ def _fen(text: str) -> int:
 def _count(text: str) -> int:
     if re.fullmatch(r"[0-9]{1,12}", text, re.ASCII) is None:
         raise UsageError(
-            reason=Text(f"应为整数：{text[:40]}", f"a whole number is expected: {text[:40]}"), command="issue-card"
+            reason=Text(f"应为整数：{text[:40]}", f"a whole number is expected: {text[:40]}"),
+            command="tax-bureau issue-card",
         )
     return int(text)
 
@@ -645,7 +656,7 @@ def _read_figures(path: Path) -> dict[str, Any]:
             return dict(parse_figures(file.read(MAX_BYTES + 1)))
     except OSError as error:
         raise ConfigurationError(
-            reason=Text(f"{path} 读不出（{error.strerror}）", f"{path}: {error.strerror}")
+            reason=Text(f"{path} 读不出（{os_reason(error).zh}）", f"{path}: {os_reason(error).en}")
         ) from None
 
 

@@ -32,7 +32,10 @@ def parse_figures(data: bytes) -> dict[str, Figures]:
         return {kind: _figures(kind, value) for kind, value in plain.items()}
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(
-            reason=Text(f"申报数据文件无效（{error}）", f"the figures are invalid ({error})")
+            reason=Text(
+                '申报数据文件无效：应为 {"票种": {"amount": "0.00", "tax": "0.00"}} 这样的 JSON',
+                f"the figures are invalid ({error})",
+            )
         ) from None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from shared.clock import CHINA, Clock
 from shared.durable import write_durably
 from shared.envelope.chain import PARSER_ERRORS, check_leaf
 from shared.envelope.roles import CardIdentity, Role, fingerprint, station_taxpayer
-from shared.errors import AlreadyInitialised, ConfigurationError, NotFound, TaxferryError, WrongState
+from shared.errors import ConfigurationError, NotFound, NotOverwritten, TaxferryError, WrongState
 from shared.ids import MachineNo, TaxpayerId
 from shared.keys.file import load_key_file
 from shared.keys.secret import Secret
@@ -53,7 +53,8 @@ class CardOrder:
         machine_no: 分机号.
         sub_machines: For a main card, how many sub machines there are.
         key_type: Kind of the card's key.
-        last_copied: The day up to which figures were copied already; by default the first day of last month.
+        last_copied: The day up to which figures were copied already; by default
+            the last day of the month before last, so that last month waits to be copied.
         lock_date: 锁死日期; by default this month's, never in the past.
         offline_hours: 离线开票时长.
         offline_limits: 离线限额 per kind, in fen.
@@ -106,7 +107,7 @@ class Registry:
 
         Raises:
             WrongState: The machine has a card in use, and `reissue` was not asked for. Nothing was issued.
-            AlreadyInitialised: `out` holds something else. Nothing was issued.
+            NotOverwritten: `out` holds something else. Nothing was issued.
         """
         found = self._finished(order, out)
         if found is not None:
@@ -123,15 +124,15 @@ class Registry:
         try:
             card = read_taxcard(out)
         except TaxferryError:
-            raise AlreadyInitialised(what=Text(f"{out} 已存在", f"{out} exists")) from None
+            raise NotOverwritten(name=out) from None
         if (card.taxpayer_id, card.machine_no) != (order.taxpayer_id, order.machine_no):
-            raise AlreadyInitialised(what=Text(f"{out} 是另一台开票机的卡", f"{out} is another machine's card"))
+            raise NotOverwritten(name=out)
         with self._store.read() as tx:
             known = tx.card(card.card_no)
         if known is not None:
             return IssuedCard(card, new=False)
         if card.signer().certificate.issuer != self._keyring.issuing.subject:
-            raise AlreadyInitialised(what=Text(f"{out} 是另一税局发行的卡", f"{out} is another bureau's card"))
+            raise NotOverwritten(name=out)
         self._check_vacant(order)
         return IssuedCard(card, new=True, warnings=self._register(card, order))
 
@@ -177,7 +178,7 @@ class Registry:
             certificate_pem=certificate_pem(certificate),
             chain_pem=certificate_pem(self._keyring.issuing),
             trust=trust.decode(),
-            last_copied=order.last_copied or _first_of_last_month(today),
+            last_copied=order.last_copied or _first_of_last_month(today) - timedelta(days=1),
             lock_date=order.lock_date or of_new_card(today, self._filing_day).lock_date,
             offline_hours=order.offline_hours,
             offline_limits=dict(order.offline_limits or {}),
@@ -203,7 +204,7 @@ class Registry:
                     ),
                     sub_machines=card.sub_machines,
                     certificate=card.certificate_pem,
-                    next_period_start=next_month(card.last_copied),
+                    next_period_start=next_month(card.last_copied + timedelta(days=1)),
                     upload_deadline=card.lock_date,
                     offline_hours=card.offline_hours,
                     offline_limits=card.offline_limits,
@@ -229,7 +230,7 @@ class Registry:
         """Issue an enterprise key as a file that the PIN opens; return its fingerprint. It is not on file by that.
 
         Raises:
-            AlreadyInitialised: `out` holds something else. Nothing was issued.
+            NotOverwritten: `out` holds something else. Nothing was issued.
         """
         now = self._clock.now()
         if out.exists():
@@ -292,9 +293,9 @@ def _issued_key(out: Path, pin: Secret, taxpayer_id: TaxpayerId) -> x509.Certifi
         certificate = load_key_file(out, pin).certificate
         same = station_taxpayer(certificate) == taxpayer_id
     except TaxferryError:
-        raise AlreadyInitialised(what=Text(f"{out} 已存在", f"{out} exists")) from None
+        raise NotOverwritten(name=out) from None
     if not same:
-        raise AlreadyInitialised(what=Text(f"{out} 是另一税号的密钥", f"{out} is another taxpayer's key"))
+        raise NotOverwritten(name=out)
     return certificate
 
 

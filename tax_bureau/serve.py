@@ -18,6 +18,7 @@ import uvicorn
 
 from shared.errors import ConfigurationError
 from shared.text import Text
+from shared.text.system import os_reason
 from tax_bureau.app import make_app
 from tax_bureau.home import Bureau
 
@@ -46,8 +47,8 @@ def listen(host: str, port: int) -> socket.socket:
         server.close()
         raise ConfigurationError(
             reason=Text(
-                f"不能在 {host} 端口 {port} 上监听（{error.strerror}）",
-                f"cannot listen on {host} port {port}: {error.strerror}",
+                f"不能在 {host} 端口 {port} 上监听（{os_reason(error).zh}）",
+                f"cannot listen on {host} port {port}: {os_reason(error).en}",
             )
         ) from None
     return server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,8 @@ def test_issued_card_is_whole_and_for_its_owner_only(made: Run) -> None:
     today = SystemClock().now().astimezone(CHINA).date()
     assert today <= card.lock_date
     assert (card.lock_date.year, card.lock_date.month) == (today.year, today.month)
-    assert card.last_copied == date(today.year - (today.month == 1), (today.month - 2) % 12 + 1, 1)
+    first_of_last_month = date(today.year - (today.month == 1), (today.month - 2) % 12 + 1, 1)
+    assert card.last_copied == first_of_last_month - timedelta(days=1)
     trust = open_issued_trust(card.trust.encode(), at=SystemClock().now())
     assert trust.version == 1
 
@@ -178,12 +179,12 @@ def test_card_whose_issue_was_interrupted_is_finished_with_the_same_file(
 def test_files_of_others_are_never_overwritten(made: Run) -> None:
     made(*card_arguments(made, "first"))
     (made.root / "notes.taxcard").write_text("notes")
-    assert made(*card_arguments(made, "notes"), expect=50)["code"] == "B5004"
-    assert made(*card_arguments(made, "first", 1), expect=50)["code"] == "B5004"
+    assert made(*card_arguments(made, "notes"), expect=50)["code"] == "B5014"
+    assert made(*card_arguments(made, "first", 1), expect=50)["code"] == "B5014"
     (made.root / "notes.p12").write_text("notes")
     key = ["issue-key", "--taxpayer-id", TAXPAYER, "--pin-file", made.root / "口令.txt", "--out"]
-    assert made(*key, made.root / "notes.p12", expect=50)["code"] == "B5004"
-    assert made(*key, made.root / f"{OTHER_TAXPAYER}.p12", expect=50)["code"] == "B5004"
+    assert made(*key, made.root / "notes.p12", expect=50)["code"] == "B5014"
+    assert made(*key, made.root / f"{OTHER_TAXPAYER}.p12", expect=50)["code"] == "B5014"
 
 
 def test_foreign_card_file_is_not_taken_into_the_register(made: Run, tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_foreign_card_file_is_not_taken_into_the_register(made: Run, tmp_path: P
     path = made.root / "foreign.taxcard"
     card = other.taxcard().model_copy(update={"taxpayer_id": OTHER_TAXPAYER})
     write_taxcard(path, card)
-    assert made(*card_arguments(made, "foreign"), expect=50)["code"] == "B5004"
+    assert made(*card_arguments(made, "foreign"), expect=50)["code"] == "B5014"
 
 
 @pytest.mark.parametrize(

@@ -256,6 +256,11 @@ def test_the_systems_own_words_are_said_in_chinese(say: Callable[..., Said], num
     assert os.strerror(number) not in said.err
 
 
+def test_a_folder_is_named_and_not_the_temporary_file_in_it(say: Callable[..., Said]) -> None:
+    said = say("copy", raises=raising(system_error(errno.ENOENT, "/数据/没有/.x.12ab34cd.taxferry-tmp")))
+    assert "没有这个文件：/数据/没有 " in said.err
+
+
 def test_a_full_disk_under_the_database_is_no_damage() -> None:
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
