@@ -167,8 +167,11 @@ def test_certificates_beside_the_path_are_refused() -> None:  # ENV-17
 
 def test_more_than_eight_certificates_are_refused_before_any_is_parsed() -> None:  # ENV-5, ENV-11
     forge = Forge()
-    junk = [der.sequence(der.integer(n)) for n in range(8)]
-    forge.certificates = der.element(der.context(0), cms.encoded(forge.signer.certificate), *junk)
+    encoded = [cms.encoded(pki().card(machine_no=number).certificate) for number in range(1, 9)]
+    own = cms.encoded(forge.signer.certificate)
+    forge.certificates = der.element(der.context(0), own, *encoded[:7])
+    refused_by_proof(forge.report(), CertificateRefused)  # eight are read, and found to be no chain
+    forge.certificates = der.element(der.context(0), own, *encoded)
     refused_by_proof(forge.report(), ReportInvalid)
 
 
@@ -220,6 +223,65 @@ def test_attributes_out_of_order_are_refused() -> None:  # ENV-8
 def test_a_repeated_attribute_is_refused() -> None:  # ENV-8
     later = der.sequence(der.object_identifier("1.2.840.113549.1.9.5"), der.set_of([der.time(NOW + DAY)]))
     refused_by_proof(with_attributes(lambda found: der.set_of([*found, later])), ReportInvalid)
+
+
+ESS_ISSUER = der.sequence(
+    der.sequence(der.element(der.context(4), pki().card().certificate.issuer.public_bytes())),
+    der.integer(pki().card().certificate.serial_number),
+)
+CARD_SHA256 = hashlib.sha256(cms.encoded(pki().card().certificate)).digest()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("1.2.840.113549.1.9.3", cms.ID_SIGNED_DATA),
+        ("1.2.840.113549.1.9.4", der.octet_string(bytes(32))),
+        ("1.2.840.113549.1.9.16.2.47", der.sequence(der.sequence(der.sequence(der.octet_string(bytes(32)))))),
+        # Valid elsewhere and true, and yet another spelling: the hash algorithm written out, the issuer, a policy.
+        (
+            "1.2.840.113549.1.9.16.2.47",
+            der.sequence(der.sequence(der.sequence(suites.SHA256, der.octet_string(CARD_SHA256)))),
+        ),
+        (
+            "1.2.840.113549.1.9.16.2.47",
+            der.sequence(der.sequence(der.sequence(der.octet_string(CARD_SHA256), ESS_ISSUER))),
+        ),
+        (
+            "1.2.840.113549.1.9.16.2.47",
+            der.sequence(
+                der.sequence(der.sequence(der.octet_string(CARD_SHA256))),
+                der.sequence(der.sequence(der.object_identifier("1.2.3"))),
+            ),
+        ),
+    ],
+    ids=["type", "digest", "certificate", "hash", "issuer", "policy"],
+)
+def test_an_attribute_of_another_value_is_refused(kind: str, value: bytes) -> None:  # ENV-8
+    oid = der.object_identifier(kind)
+
+    def change(found: list[bytes]) -> bytes:
+        rest = [each for each in found if oid not in each]
+        assert len(rest) == len(found) - 1
+        return der.set_of([*rest, der.sequence(oid, der.element(der.SET, value))])
+
+    refused_by_proof(with_attributes(change), SignatureRefused)
+
+
+def test_a_signer_named_by_another_serial_number_is_refused() -> None:  # ENV-8
+    forge = Forge()
+    content = forge.content()
+    inner, header = forge.inner(forge.frame(content)), forge.header(content)
+    infos = cms.signer_infos(
+        forge.signer,
+        cms.signed_attributes(forge.signer, hashlib.sha256(inner).digest(), signing_time=NOW, hint=header),
+    )
+    own = cms.issuer_and_serial(forge.signer.certificate)
+    others = (cms.issuer_and_serial(pki().card(machine_no=number).certificate) for number in range(1, 20))
+    other = next(each for each in others if len(each) == len(own))  # random serial numbers differ in length at times
+    assert infos.count(own) == 1
+    forge.infos = infos.replace(own, other)
+    refused_by_proof(forge.outer(inner, header), SignatureRefused)
 
 
 def test_unsigned_attributes_are_refused() -> None:  # ENV-4
