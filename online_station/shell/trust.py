@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -12,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from online_station.shell.gateway import Gateway
 from shared.durable import write_durably
 from shared.envelope.chain import TrustStore
-from shared.errors import ConfigurationError, FileMissing, TaxferryError
-from shared.model.trust import TrustFile, prove_trust
+from shared.errors import CertificateRefused, ConfigurationError, FileMissing, TaxferryError
+from shared.model.trust import TrustFile, prove_trust, read_signed_trust
 from shared.text import Text
 
 TRUST_NAME: Final = "trust.txt"
@@ -47,14 +49,13 @@ class Trust:
     Attributes:
         root: Pinned by `init`.
         current: The trust file in force; None until one was fetched.
-        raw: Its bytes, as they travel on.
     """
 
     def __init__(self, folder: Path, at: datetime) -> None:
         """Read what lies in `folder`.
 
-        A trust file that does not prove any more (its signer's certificate has expired, say) is left where it is and
-        not used; the next one that is fetched takes its place.
+        A trust file was proven when it was taken, and stays in force when its signer's certificate has expired since:
+        otherwise an older one could take its place (TRUST-7). One that is damaged is not used.
 
         Raises:
             ConfigurationError: There is no pinned root.
@@ -62,13 +63,8 @@ class Trust:
         self._folder = folder
         self.root = read_root(folder / "root.pem")
         self.current: TrustFile | None = None
-        self.raw = b""
-        try:
-            raw = (folder / TRUST_NAME).read_bytes()
-            self.current = prove_trust(raw, root=self.root, at=at)
-            self.raw = raw
-        except (FileNotFoundError, TaxferryError):
-            pass
+        with contextlib.suppress(FileNotFoundError, TaxferryError):
+            self.current = _taken_before((folder / TRUST_NAME).read_bytes(), self.root, at)
 
     @classmethod
     def pin(cls, folder: Path, root: x509.Certificate, at: datetime) -> Trust:
@@ -96,7 +92,7 @@ class Trust:
         if self.current is not None and proven.version == self.current.version:
             return False
         write_durably(self.file, data)
-        self.current, self.raw = proven, data
+        self.current = proven
         return True
 
     def refresh(self, gateway: Gateway, at: datetime) -> bool:
@@ -106,3 +102,13 @@ class Trust:
             TaxferryError: It could not be fetched or is not acceptable. The present one stays in force.
         """
         return self.adopt(gateway.trust(), at)
+
+
+def _taken_before(data: bytes, root: x509.Certificate, at: datetime) -> TrustFile:
+    try:
+        return prove_trust(data, root=root, at=at)
+    except CertificateRefused as error:
+        found, _ = read_signed_trust(data)
+        if root not in found.roots:
+            raise
+        return replace(found, warnings=(error.text,))
