@@ -886,6 +886,8 @@ _LABELS: Final[Mapping[str, Text]] = {
         "cleared_at": "清卡时间",
         "version": "版本",
         "issued_at": "签发时间",
+        "roots_in_force": "有效的根证书",
+        "revocation_lists": "吊销列表",
     }.items()
 }
 

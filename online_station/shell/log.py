@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 LOGGER: Final = logging.getLogger("taxferry.online")
+# Without the service nobody reads the log: verbs say in the operator's words what happened, and nothing beside them.
+LOGGER.addHandler(logging.NullHandler())
 _BYTES: Final = 4 << 20
 _KEPT: Final = 4
 

@@ -352,6 +352,8 @@ class Station:
     def _apply(
         self, digest: str, event: Event, done: Pass, *, note: str = "", result: ResultRow | None = None
     ) -> Snapshot:
+        if isinstance(event, Refused):
+            note = event.code
         try:
             before, after, send = self.store.apply(digest, event, self._clock.now(), note=note, result=result)
         except IllegalTransition as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -314,6 +316,24 @@ def test_a_pass_that_could_not_reach_the_bureau_does_not_say_that_nothing_was_du
     status, out, err = run("once", json_wanted=False)
     assert "没有到期的工作" not in out if status else "执行 results" in out
     assert "NewConnectionError" not in err
+
+
+def test_a_verb_says_nothing_beside_its_words(station_desk):
+    """In a process of its own: logging falls back to standard error where nobody listens."""
+    (station_desk.inbox / f"{NAME}.dat").write_bytes(b"")
+    words = ["--home", str(station_desk.home.root), "--json", "once"]
+    done = subprocess.run(
+        [sys.executable, "-m", "online_station", *words], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 11
+    assert done.stderr == ""
+
+
+def test_a_refusal_is_told_with_its_code(station_desk, run):
+    station_desk.report()
+    station_desk.bureau.misbehave("put", (403, "2735", "企业未开户"))
+    run("once")
+    assert "报税失败（2735）" in run("show", NAME, "--lang", "zh", json_wanted=False)[1]
 
 
 def test_holding_twice_is_one_event(station_desk, run):
