@@ -447,6 +447,17 @@ def test_no_recipient_or_too_many_are_refused(count: int) -> None:  # ENV-6, ENV
     refused_by_proof(forge.report(), ReportInvalid)
 
 
+def test_recipients_out_of_order_are_refused() -> None:  # ENV-6
+    forge = Forge(recipients=[pki().envelope.certificate, pki().envelope_p256.certificate])
+    reader = der.Reader(forge.recipients_der).enter(der.SET)
+    infos = [reader.read_whole(reader.peek()), reader.read_whole(reader.peek())]
+    reader.finish()
+    assert der.element(der.SET, *infos) == forge.recipients_der
+    prove(forge.report())
+    forge.recipients_der = der.element(der.SET, *reversed(infos))
+    refused_by_proof(forge.report(), ReportInvalid)
+
+
 def test_one_recipient_twice_is_refused() -> None:  # ENV-6
     forge = Forge()
     twice = [
