@@ -54,12 +54,10 @@ class Taken:
     Attributes:
         receipt: The signed receipt, always the same octets.
         new: It was not on file before.
-        reopened: It had failed, and is to be judged again.
     """
 
     receipt: bytes
     new: bool
-    reopened: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,7 +180,7 @@ class Desk:
         if report.state is not BureauState.FAILED or not resendable(report):
             return Taken(report.receipt, new=False)
         self._reopen(tx, report, now, due=now.timestamp() + _processing_seconds(tx), why="resent")
-        return Taken(report.receipt, new=False, reopened=True)
+        return Taken(report.receipt, new=False)
 
     def _take_new(
         self, tx: Transaction, key: StationKey, proven: ProvenReport, arrival: Arrival, now: datetime

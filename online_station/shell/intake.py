@@ -48,7 +48,6 @@ _MAX_TEXT: Final = 1 << 16
 _TEMPORARY: Final = (".part", ".tmp", ".crdownload", ".partial", "~", TEMPORARY_SUFFIX)
 
 Kind = Literal["report", "ack", "result"]
-Fate = Literal["taken", "known", "waiting", "quarantined", "foreign"]
 Checkpoint = Callable[[str], None]
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import io
 import os
 import shutil
 import stat
@@ -279,8 +278,3 @@ def _renameat2(folder: int, old: str, new: str) -> bool:
 
 
 LOCAL: Final = LocalFiles()
-
-
-def read_bounded(file: io.BufferedIOBase | BinaryIO, limit: int) -> bytes:
-    """Return a file's content, or one byte more than `limit` if it is longer."""
-    return file.read(limit + 1)
