@@ -71,11 +71,17 @@ def test_a_requirement_is_stated_once() -> None:
     assert sorted({id_ for id_ in ids if ids.count(id_) > 1}) == []
 
 
-def test_every_binding_requirement_is_cited_by_code_or_tests() -> None:
+def test_every_binding_requirement_is_cited_by_a_test() -> None:
+    known = requirements()
+    found = citations(("tests",), {requirement.id.partition("-")[0] for requirement in known})
+    missing = [f"{r.id} ({r.page}): {r.text.strip()[:90]}" for r in known if r.binding and r.id not in found]
+    assert missing == [], "cite these where they are proven:\n" + "\n".join(missing)
+
+
+def test_every_requirement_is_cited_somewhere() -> None:
     known = requirements()
     found = citations((*CODE, "tests"), {requirement.id.partition("-")[0] for requirement in known})
-    missing = [f"{r.id} ({r.page}): {r.text.strip()[:90]}" for r in known if r.binding and r.id not in found]
-    assert missing == [], "cite these where they are kept and proven:\n" + "\n".join(missing)
+    assert [r.id for r in known if r.id not in found] == []
 
 
 def test_every_cited_requirement_exists() -> None:

@@ -387,7 +387,7 @@ def test_machines_that_came_first_are_asked_about_when_the_last_one_is_accepted(
         lambda b, d: setattr(b.reports[d], "answer", b"x" * 300_000),
     ],
 )
-def test_a_result_that_is_not_this_report_s_is_not_believed_and_not_staged(station_desk, spoil):
+def test_a_result_that_is_not_this_report_s_is_not_believed_and_not_staged(station_desk, spoil):  # GW-9
     desk, bureau = station_desk, station_desk.bureau
     digest = desk.report()
     desk.once()

@@ -133,7 +133,7 @@ def test_due_times_survive_a_restart(office: Office) -> None:
     assert office.code(digest) == "271D"
 
 
-def test_two_offices_on_one_folder_judge_each_report_once(office: Office) -> None:
+def test_two_offices_on_one_folder_judge_each_report_once(office: Office) -> None:  # JUDGE-11
     data, report = office.seal(invoices=200)
     office.client().put_report(report.digest, data)
     desks = [open_bureau(office.root / "home", office.clock).desk for _ in range(4)]

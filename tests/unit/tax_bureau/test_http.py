@@ -48,7 +48,7 @@ def files(office: Office) -> list[str]:
 # --- uploading -----------------------------------------------------------------------------------------------------
 
 
-def test_first_upload_is_created_and_later_ones_get_the_same_receipt(office: Office) -> None:
+def test_first_upload_is_created_and_later_ones_get_the_same_receipt(office: Office) -> None:  # RES-31
     data, report = office.seal()
     first = office.client().put_report(report.digest, data)
     office.clock.advance(hours=1)
@@ -77,7 +77,7 @@ def test_wrong_path_stores_nothing(office: Office) -> None:
     assert (stored(office), files(office)) == ((), [])
 
 
-def test_body_unlike_its_digest_stores_nothing(office: Office) -> None:
+def test_body_unlike_its_digest_stores_nothing(office: Office) -> None:  # GW-22
     data, report = office.seal()
     reply = office.client().put_report(report.digest, data, digest_of=data + b"\0")
     problem(reply, 400, "body-digest")
@@ -110,7 +110,7 @@ def test_report_of_an_unknown_card_issuer_is_refused_at_the_door(office: Office)
     assert found["field_code"] == "0x8204000D"
 
 
-def test_another_report_of_a_known_copy_conflicts(office: Office) -> None:
+def test_another_report_of_a_known_copy_conflicts(office: Office) -> None:  # JUDGE-15
     first, second = office.seal(), office.seal(invoices=2)
     assert office.client().put_report(first[1].digest, first[0]).status == 201
     problem(office.client().put_report(second[1].digest, second[0]), 409, "sequence-taken")
@@ -142,7 +142,7 @@ def test_more_bytes_than_announced_are_not_taken(office: Office) -> None:
 # --- who asks ------------------------------------------------------------------------------------------------------
 
 
-def test_replayed_request_is_refused(office: Office) -> None:
+def test_replayed_request_is_refused(office: Office) -> None:  # GW-27
     client = office.client()
     headers = client.sign("GET", STANDING)
     assert client.get(STANDING, headers=headers).status == 200
@@ -161,7 +161,7 @@ def test_nonces_are_remembered_over_a_restart_and_not_longer_than_needed(office:
 
 
 @pytest.mark.parametrize("offset", [-301, 301])
-def test_request_from_another_time_learns_the_time(office: Office, offset: int) -> None:
+def test_request_from_another_time_learns_the_time(office: Office, offset: int) -> None:  # GW-26
     created = int(office.clock.now().timestamp()) + offset
     found = problem(office.client().get(STANDING, created=created), 401, "clock-skew")
     assert found["server_time"] == "2026-08-05T09:30:00+08:00"
@@ -270,7 +270,7 @@ def test_too_early_a_question_gets_y_and_when_to_come_back(office: Office) -> No
     assert office.code(digest) == "271D"
 
 
-def test_resent_failure_is_y_until_a_higher_number(office: Office) -> None:
+def test_resent_failure_is_y_until_a_higher_number(office: Office) -> None:  # JUDGE-13
     data, report = office.seal()
     client = office.client()
     receipt = client.put_report(report.digest, data).body
@@ -337,7 +337,7 @@ def succeeded(office: Office) -> str:
     return office.send(office.card(0))
 
 
-def test_clear_receipt_closes_the_report_and_may_be_repeated(office: Office) -> None:
+def test_clear_receipt_closes_the_report_and_may_be_repeated(office: Office) -> None:  # JUDGE-17
     digest = succeeded(office)
     ack = office.ack(digest)
     for _ in range(2):

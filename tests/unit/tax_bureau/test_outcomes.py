@@ -32,7 +32,7 @@ def tampered_rows(old: bytes, new: bytes, invoices: int = 3) -> Iterator[bytes]:
     assert changed
 
 
-def test_last_machine_succeeds_and_the_first_is_judged_again_at_once(office: Office) -> None:
+def test_last_machine_succeeds_and_the_first_is_judged_again_at_once(office: Office) -> None:  # JUDGE-12
     office.declare()
     first = office.send(office.card(0))
     assert office.code(first) == "272C"
@@ -52,7 +52,7 @@ def test_success_carries_the_authority_of_the_next_month(office: Office) -> None
     assert result.last_acknowledged is None
 
 
-def test_undeclared_period_gets_271d_and_the_declaration_has_it_judged_again(office: Office) -> None:
+def test_undeclared_period_gets_271d_and_the_declaration_has_it_judged_again(office: Office) -> None:  # JUDGE-13
     digest = office.send(office.card(1))
     assert office.code(digest) == "271D"
     assert "未申报" in office.result(digest).result.message

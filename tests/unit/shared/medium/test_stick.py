@@ -73,7 +73,7 @@ def test_preparing_adds_the_marker_and_touches_nothing_else(folder: Path) -> Non
     }
 
 
-def test_preparing_again_keeps_the_identity(folder: Path) -> None:
+def test_preparing_again_keeps_the_identity(folder: Path) -> None:  # STICK-2
     first = Stick.prepare(folder, "财务部", station="a", now=NOW)
     again = Stick.prepare(folder, "另一个", station="b", now=NOW)
     with first, again:
@@ -171,7 +171,7 @@ def test_a_superseded_file_is_replaced_only_if_proven_older(folder: Path, source
         assert there.read_bytes() == source.read_bytes()
 
 
-def test_own_stale_parts_are_swept_and_those_of_others_are_not(folder: Path, source: Path) -> None:
+def test_own_stale_parts_are_swept_and_those_of_others_are_not(folder: Path, source: Path) -> None:  # STICK-4
     with prepared(folder) as stick:
         own = folder / f"TAXFERRY/to-offline/.{RESULT}.0a1b2c3d.offline-1.part"
         other = folder / f"TAXFERRY/to-online/.{REPORT}.0a1b2c3d.offline-2.part"
@@ -245,7 +245,7 @@ def sparse_file(path: Path) -> None:
 @pytest.mark.parametrize("make", [hostile_link, hostile_folder, hostile_pipe, empty_file, sparse_file])
 def test_hostile_things_under_our_names_are_named_and_never_opened(
     folder: Path, source: Path, make: Callable[[Path], None]
-) -> None:
+) -> None:  # STICK-9
     with prepared(folder) as stick:
         make(folder / "TAXFERRY/to-online" / REPORT)
         listing = stick.list()
@@ -268,7 +268,7 @@ def test_a_file_that_became_a_pipe_after_the_listing_does_not_hang_the_visit(fol
         assert not (tmp_path / "taken.dat").exists()
 
 
-def test_files_copied_by_hand_are_found_in_all_three_places(folder: Path) -> None:
+def test_files_copied_by_hand_are_found_in_all_three_places(folder: Path) -> None:  # STICK-3
     with prepared(folder) as stick:
         (folder / "310100000000000_0_202608010000 (1).DAT").write_bytes(b"a")
         (folder / "TAXFERRY/to-offline/310100000000000_1_202608010000 - 副本.txt").write_bytes(b"b")
@@ -310,7 +310,9 @@ def first(stick: Stick) -> StickFile:
     return stick.list().files[0]
 
 
-def test_a_taken_file_gets_its_true_name_only_after_the_proof(folder: Path, source: Path, tmp_path: Path) -> None:
+def test_a_taken_file_gets_its_true_name_only_after_the_proof(
+    folder: Path, source: Path, tmp_path: Path
+) -> None:  # STICK-8
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     with prepared(folder) as stick:
@@ -378,7 +380,7 @@ def test_only_the_proven_bytes_are_removed(folder: Path, source: Path) -> None:
         assert stick.list().files == ()
 
 
-def test_a_lost_or_hostile_log_does_not_stop_a_hand_over(folder: Path, source: Path) -> None:
+def test_a_lost_or_hostile_log_does_not_stop_a_hand_over(folder: Path, source: Path) -> None:  # STICK-11
     with prepared(folder) as stick:
         (folder / "TAXFERRY/transfer-log.csv").mkdir()
         assert not place(stick, source)
