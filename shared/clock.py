@@ -58,9 +58,13 @@ def parse_time(text: str) -> datetime:
     """Read the one spelling of a time.
 
     Raises:
-        ValueError: Any other spelling.
+        ValueError: Any other spelling, or a time before the year 1 begins in UTC (FORM-3).
     """
     moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None or format_time(moment) != text:
+    try:
+        again = format_time(moment) if moment.tzinfo is not None else ""
+    except OverflowError:
+        again = ""
+    if again != text:
         raise ValueError(text)
     return moment

@@ -181,11 +181,12 @@ def period_covered(stamp: Stamp) -> tuple[date, date]:
     """Return the first and last day that a period stamp covers: the whole month before it.
 
     Raises:
-        ValueError: The stamp is an ad hoc one, which does not say where it starts.
+        ValueError: The stamp is an ad hoc one, which does not say where it starts, or there is no month before it.
     """
-    if stamp.kind != "period":
+    day = stamp.moment.date()
+    if stamp.kind != "period" or day == date.min:
         raise ValueError(stamp.text)
-    last = stamp.moment.date() - timedelta(days=1)
+    last = day - timedelta(days=1)
     return last.replace(day=1), last
 
 

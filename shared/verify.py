@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from shared.clock import format_time
-from shared.envelope.chain import PARSER_ERRORS, TrustStore, load_certificate
+from shared.envelope.chain import PARSER_ERRORS, TrustStore, certificate_time, load_certificate
 from shared.envelope.opening import SignedReport, prove_report, read_signed_report
 from shared.envelope.roles import Role, card_identity, fingerprint, role_of
 from shared.errors import ConfigurationError, FileMissing, NameContradicts, ReportInvalid, TaxferryError, TrustRefused
@@ -253,8 +253,8 @@ def describe_signer(certificate: x509.Certificate) -> dict[str, str]:
         "subject": certificate.subject.rfc4514_string(),
         "role": role_of(certificate).value,
         "fingerprint": fingerprint(certificate),
-        "not_before": format_time(certificate.not_valid_before_utc),
-        "not_after": format_time(certificate.not_valid_after_utc),
+        "not_before": certificate_time(certificate.not_valid_before_utc),
+        "not_after": certificate_time(certificate.not_valid_after_utc),
     }
     if found["role"] == Role.CARD:
         card = card_identity(certificate)

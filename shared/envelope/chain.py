@@ -274,16 +274,27 @@ def _check_key(certificate: x509.Certificate) -> None:
         )
 
 
+def certificate_time(moment: datetime) -> str:
+    """Return when a certificate begins or ends, for people: in China time, or in UTC where that has no spelling.
+
+    "Without end" is 9999-12-31T23:59:59Z in certificates (RFC 5280): in China the year 10000 has begun by then.
+    """
+    try:
+        return format_time(moment)
+    except OverflowError:
+        return moment.isoformat()
+
+
 def _valid(certificate: x509.Certificate, at: datetime) -> bool:
     return certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc
 
 
 def _check_validity(certificate: x509.Certificate, at: datetime) -> None:
     if at < certificate.not_valid_before_utc:
-        since = format_time(certificate.not_valid_before_utc)
+        since = certificate_time(certificate.not_valid_before_utc)
         raise CertificateRefused(reason=Text(f"证书自 {since} 起才有效", f"it is valid only from {since}"))
     if at > certificate.not_valid_after_utc:
-        until = format_time(certificate.not_valid_after_utc)
+        until = certificate_time(certificate.not_valid_after_utc)
         raise CertificateRefused(reason=Text(f"证书已于 {until} 过期", f"it expired on {until}"))
 
 

@@ -101,6 +101,8 @@ def _base128(arc: int) -> bytes:
 
 _FIRST_UTC_YEAR: Final = 1950
 _LAST_UTC_YEAR: Final = 2049
+_LAST_MOMENT: Final = datetime(9999, 12, 31, 15, 59, 59, tzinfo=UTC)
+"""What comes after it has no spelling in China time, in which people and files see it (ENV-8)."""
 
 
 def time(moment: datetime) -> bytes:
@@ -116,7 +118,7 @@ def parse_time(encoded: bytes) -> datetime:
     """Return the moment in an encoded CMS Time.
 
     Raises:
-        Malformed: Anything that `time` would write differently.
+        Malformed: Anything that `time` would write differently, and the last eight hours of the year 9999.
     """
     reader = Reader(encoded)
     tag = reader.peek()
@@ -137,6 +139,8 @@ def parse_time(encoded: bytes) -> datetime:
         )
     except ValueError:
         raise Malformed(Text("签名时间无效", "the signing time is not a time")) from None
+    if moment > _LAST_MOMENT:
+        raise Malformed(Text("签名时间超出范围", "the signing time is out of range"))
     if time(moment) != encoded:
         raise Malformed(Text("签名时间不是唯一写法", "the signing time is in another spelling"))
     return moment

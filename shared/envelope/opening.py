@@ -397,7 +397,7 @@ def _is_issued_by(subject: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 def clock_warnings(signing_time: datetime, at: datetime) -> tuple[Text, ...]:
     """Return a warning if something was signed in the future: a clock is wrong, and a clock alone decides nothing."""
-    if signing_time <= at + _CLOCK_TOLERANCE:
+    if signing_time - at <= _CLOCK_TOLERANCE:
         return ()
     when = format_time(signing_time)
     return (

@@ -59,6 +59,7 @@ def fen(text: Any) -> int:
 def time(text: str) -> datetime:
     """Return a time in China Standard Time (FORM-3)."""
     need(re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+08:00", text), "not a time")
+    need(text >= "0001-01-01T08" and text[11:13] < "24", "a time out of range")
     try:
         return datetime.fromisoformat(text)
     except ValueError:

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.conformance.independent.certificates import Certificate, certificate, check_path, check_role, verify
@@ -112,11 +112,13 @@ def signer_info(infos: bytes, certificates: list[Certificate], digest: bytes, *,
         header = hint.take(UTF8)
         need(hint.whole() == ID_DATA, "another content type in the hint")
         hint.end()
+    signed_at = moment(values[TIME])
+    need(signed_at < datetime(9999, 12, 31, 16, tzinfo=UTC), "a signing time without spelling in China time")
     return {
         "signer": signer,
         "beside": [c for c in certificates if c is not signer],
         "ordered": not foreign,
-        "time": moment(values[TIME]),
+        "time": signed_at,
         "digest": hashlib.sha256(as_set).hexdigest(),
         "header": header,
     }

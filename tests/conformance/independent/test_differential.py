@@ -181,6 +181,7 @@ def test_what_binds_the_content_is_checked_alike(changes: dict[str, Any]) -> Non
         {"period_end": "2026-08-01"},
         {"stamp": "202608010001"},
         {"stamp": "202608020000"},
+        {"stamp": "000101010000"},
         {"format": "taxferry-report/2"},
         {"taxpayer_id": "310100000000001"},
         {"invoice_count": True},
@@ -411,6 +412,8 @@ def card(issuer: x509.Certificate, **changes: Any) -> SoftSigner:
         ({"since": NOW}, True),
         ({"since": NOW + timedelta(seconds=1)}, False),
         ({"since": datetime(1950, 1, 1, tzinfo=UTC), "until": datetime(9999, 12, 31, tzinfo=UTC)}, True),
+        ({"until": datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)}, True),
+        ({"since": datetime(9999, 12, 31, 23, tzinfo=UTC), "until": datetime(9999, 12, 31, 23, tzinfo=UTC)}, False),
         ({"digest": hashes.SHA512()}, True),
         ({"digest": hashes.SHA224()}, False),
         ({"subject": named("nobody")}, False),
@@ -517,6 +520,7 @@ VALUES = [
     *("200802300808", "6f" * 32, "6F" * 32, "ab" * 16, "TC0000000000", "T" * 41, "R_.-", "R" * 65, "R/1"),
     *("报税成功", "报税失败", "成功", "271D", "错误", "a@._-", "2008-08-15", "2008-02-30", "2008-8-15", "0000-01-01"),
     *("2008-07-18T08:23:11+08:00", "2008-07-18T08:23:11Z", "2008-07-18T08:23:60+08:00", "2008-07-18T24:00:00+08:00"),
+    *("0001-01-01T07:59:59+08:00", "0001-01-01T08:00:00+08:00", "9999-12-31T23:59:59+08:00", "9999-12-31"),
     *("1000000.00", "-0.00", "-1.00", "0.00", "1.0", "01.00", "9" * 13 + ".99", "9" * 14 + ".99"),
     *(
         "说" * 500,
@@ -587,6 +591,24 @@ def test_results_are_read_alike(body: bytes) -> None:
     """Whatever the lines are, both take them or both do not, and read the same (RES-3 to RES-6, FORM-4 to FORM-6)."""
     project, other = sides.result(writer.text(body, SIGNER, NOW))
     assert project == other
+
+
+@pytest.mark.parametrize(
+    ("time", "good"),
+    [
+        ("0001-01-01T00:00:00+08:00", False),
+        ("0001-01-01T07:59:59+08:00", False),
+        ("0001-01-01T08:00:00+08:00", True),
+        ("9999-12-31T23:59:59+08:00", True),
+        ("2008-07-18T24:00:00+08:00", False),
+    ],
+)
+def test_times_lie_in_the_same_range(time: str, good: bool) -> None:
+    """From the first second of the year 1 in UTC to the last of the year 9999 in China time (FORM-3)."""
+    body = SUCCESS.replace(b"2008-07-18T08:23:11+08:00", time.encode())
+    project, other = sides.result(writer.text(body, SIGNER, NOW))
+    assert project == other
+    assert (project != sides.REFUSED) is good
 
 
 @given(
@@ -672,6 +694,10 @@ def test_blocks_are_taken_alike() -> None:
         (block(timed(0x18, b"20500805013000Z")), True),
         (block(timed(0x18, b"20490805013000Z")), False),
         (block(timed(0x18, b"20500805013000.0Z")), False),
+        (block(timed(0x18, b"00010101000000Z")), True),
+        (block(timed(0x18, b"99991231155959Z")), True),
+        (block(timed(0x18, b"99991231160000Z")), False),
+        (block(timed(0x18, b"99991231235959Z")), False),
         (block(timed(0x17, b"2608050130Z")), False),
         (block(timed(0x17, b"260230013000Z")), False),
         (block(timed(0x17, b"260805013060Z")), False),

@@ -32,10 +32,12 @@ def test_a_time_is_read_back() -> None:
         "2008-02-30T08:23:11+08:00",
         "2008-07-18T08:23:11+08:00 ",
         "0001-01-01T00:00:00+09:00",
+        "0001-01-01T07:59:59+08:00",
+        "9999-12-31T23:59:59-01:00",
     ],
 )
 def test_other_spellings_are_refused(text: str) -> None:
-    with pytest.raises((ValueError, OverflowError)):
+    with pytest.raises(ValueError):
         parse_time(text)
 
 

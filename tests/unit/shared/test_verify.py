@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,13 @@ def test_no_roots_prove_no_trust_file(tmp_path: Path) -> None:
     with pytest.raises(TrustRefused):
         verify_file(tmp_path / "trust.txt", TrustStore(()), NOW)
     assert verify_file(tmp_path / "trust.txt", ROOT, NOW).header["version"] == 1
+
+
+def test_a_certificate_without_end_is_described(tmp_path: Path) -> None:
+    """It ends in the last second of the year 9999 in UTC, which China time cannot spell (TRUST-13)."""
+    card = P.card(card_no="ENDLESS", not_after=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    path = tmp_path / f"{STEM}.ack"
+    path.write_bytes(signed_ack(ack_of(success(card)), by=card))
+    found = verify_file(path, P.trust, NOW)
+    assert found.signer["not_after"] == "9999-12-31T23:59:59+00:00"
+    assert found.signer["not_before"] == "2006-01-01T00:00:00+08:00"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from datetime import datetime
 
 import pytest
 
 from shared.canonical import render_lines
+from shared.clock import CHINA
 from shared.envelope import cms, der, suites
+from shared.envelope.opening import clock_warnings
 from shared.envelope.roles import Role
 from shared.envelope.textsign import MAX_TEXT_BYTES, prove_text, read_signed_text, sign_text
 from shared.errors import AckInvalid, CertificateRefused, ResultInvalid, SignatureRefused, TaxferryError
@@ -45,6 +48,13 @@ def test_what_is_signed_is_proven(world: Callable[[], object]) -> None:
         NOW,
         (),
     )
+
+
+def test_clocks_at_the_end_of_time_are_compared() -> None:
+    """A day of tolerance has no room after the last day of the year 9999."""
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=CHINA)
+    assert clock_warnings(last, last) == ()
+    assert len(clock_warnings(last, NOW)) == 1
 
 
 def test_the_text_is_the_body_and_64_columns(text: bytes) -> None:  # TXT-1, TXT-3
