@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from shared.envelope import cms, der
 from shared.envelope.roles import fingerprint
 from shared.httpsig import content_digest
+from shared.keys.port import Signer
 from shared.model.receipt import prove_receipt
 from shared.model.result import is_processing
 from shared.model.standing import parse_report_status, parse_standing
@@ -60,8 +62,28 @@ def test_first_upload_is_created_and_later_ones_get_the_same_receipt(office: Off
     assert files(office) == [f"{report.digest}.dat"]
 
 
-def test_same_report_in_another_file_is_the_same_report(office: Office) -> None:
+def signed_again(data: bytes, signer: Signer) -> bytes:
+    """Return the same report with a second signature of its card over the same attributes."""
+    end = data.index(cms.certificate_set(signer)) + len(cms.certificate_set(signer))
+    info = der.Reader(data[end:-6]).enter(der.SET).enter(der.SEQUENCE)
+    for tag in (der.INTEGER, der.SEQUENCE, der.SEQUENCE):
+        info.read(tag)
+    attributes = der.element(der.SET, info.read(der.context(0)))
+    return data[:end] + cms.signer_infos(signer, attributes) + data[-6:]
+
+
+def test_same_report_in_another_file_is_the_same_report(office: Office) -> None:  # REP-7, GW-4
     """An ECDSA signature made twice differs, and the signed attributes do not."""
+    data, report = office.seal()
+    receipt = office.client().put_report(report.digest, data).body
+    other = signed_again(data, office.card())
+    assert other != data
+    reply = office.client().put_report(report.digest, other)
+    assert (reply.status, reply.body) == (200, receipt)
+    assert files(office) == [f"{report.digest}.dat"]
+
+
+def test_damaged_copy_of_a_known_report_is_refused(office: Office) -> None:
     data, report = office.seal()
     position = data.rindex(office.card().certificate.signature)  # inside the certificate: breaking it is refused
     office.client().put_report(report.digest, data)
@@ -158,6 +180,25 @@ def test_nonces_are_remembered_over_a_restart_and_not_longer_than_needed(office:
     office.clock.advance(seconds=601)
     assert client.get(STANDING).status == 200
     problem(client.get(STANDING, headers=headers), 401, "clock-skew")
+
+
+def test_request_from_a_fast_clock_cannot_be_replayed_as_long_as_it_is_in_the_window(office: Office) -> None:  # GW-27
+    client = office.client()
+    headers = client.sign("GET", STANDING, created=int(office.clock.now().timestamp()) + 300)
+    assert client.get(STANDING, headers=headers).status == 200
+    for _ in range(2):
+        office.clock.advance(seconds=300)
+        problem(client.get(STANDING, headers=headers), 401, "nonce-replayed")
+    office.clock.advance(seconds=1)
+    problem(client.get(STANDING, headers=headers), 401, "clock-skew")
+
+
+def test_nonce_of_a_request_that_nobody_signed_is_not_used_up(office: Office) -> None:  # GW-27
+    client = office.client()
+    headers = client.sign("GET", STANDING)
+    forged = {**headers, "Signature": client.sign("GET", STANDING)["Signature"]}
+    problem(client.get(STANDING, headers=forged), 403, "2734")
+    assert client.get(STANDING, headers=headers).status == 200
 
 
 @pytest.mark.parametrize("offset", [-301, 301])
