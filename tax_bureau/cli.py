@@ -162,7 +162,10 @@ def init(context: Context, trust_out: Path | None, key_type: KeyType, gateway: t
         "--last-copied",
         metavar="YYYY-MM-DD",
         callback=_read_by(_day),
-        help=Text("已抄税到哪一天；默认上月 1 日", "copied up to this day; default: first day of last month"),
+        help=Text(
+            "已抄税到哪一天（含）；默认上上月最后一天",
+            "copied up to and with this day; default: the last of the month before last",
+        ),
     ),
     option(
         "--lock-date",
