@@ -193,7 +193,7 @@ class InvoiceLine(SignedModel):
 
     Attributes:
         nature: `normal`, `discount` (negative inside a positive invoice) or `freeform` (quantity and price are not
-            numbers, as on toll invoices: they stand in `unit_text` unchecked).
+            numbers, as on toll invoices: what stands there instead is kept in `unit`).
     """
 
     name: str = Field(max_length=600)
