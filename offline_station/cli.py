@@ -138,9 +138,11 @@ def init(context: Context, card: Path | None, outbox: Path | None, inbox: Path |
 def _who(reading: CardReading) -> Text:
     facts = reading.facts
     which = (
-        Text(f"主机（另有 {reading.sub_machines} 台分机）", f"main machine (and {reading.sub_machines} sub machines)")
-        if facts.machine_no == 0
-        else Text(f"{facts.machine_no} 号分机", f"machine {facts.machine_no}")
+        Text(f"{facts.machine_no} 号分机", f"machine {facts.machine_no}")
+        if facts.machine_no
+        else Text(f"主机（另有 {reading.sub_machines} 台分机）", f"main machine (sub machines: {reading.sub_machines})")
+        if reading.sub_machines
+        else Text("主机（没有分机）", "main machine (no sub machines)")
     )
     return Text(
         f"{reading.taxpayer_name} 税号 {facts.taxpayer_id} {which.zh}",
@@ -218,12 +220,13 @@ def invoices_import(context: Context, files: tuple[Path, ...], kind: str | None)
                 more = report.problem_count - 20
                 lines.append(Text(f"  另有 {more} 处", f"  and {more} more"))
         else:
-            sums = f"{format_yuan(report.amount)} + {format_yuan(report.tax)}"
+            amount, tax = format_yuan(report.amount), format_yuan(report.tax)
             lines.append(
                 Text(
-                    f"{report.file}：导入 {report.invoices} 张（作废 {report.voided}），{sums}，跳过已有 {report.skipped} 张",
-                    f"{report.file}: {report.invoices} invoices ({report.voided} void), {sums}, {report.skipped} known "
-                    "already",
+                    f"{report.file}：导入 {report.invoices} 张（作废 {report.voided}），金额 {amount}，税额 {tax}；"
+                    f"跳过已有 {report.skipped} 张",
+                    f"{report.file}: {report.invoices} invoices ({report.voided} void), amount {amount}, tax {tax}; "
+                    f"{report.skipped} known already",
                 )
             )
         lines += [Text(f"  注意 {w.in_words.zh}", f"  note {w.in_words.en}") for w in report.warnings[:20]]
@@ -459,16 +462,15 @@ def _summary_lines(copy: CopyRecord) -> list[Text]:
     found = []
     for s in copy.summaries:
         name = KIND_NAMES[s.kind]
+        voided = s.positive_void_count + s.negative_void_count + s.blank_void_count
         found.append(
             Text(
-                f"  {s.kind} {name.zh}：正 {s.positive_count} 负 {s.negative_count} "
-                f"废 {s.positive_void_count + s.negative_void_count + s.blank_void_count}，"
-                f"正数 {s.positive_amount} + {s.positive_tax}，负数 {s.negative_amount} + {s.negative_tax}，"
-                f"库存 {s.opening}→{s.closing}",
-                f"  {s.kind} {name.en}: {s.positive_count} positive, {s.negative_count} negative, "
-                f"{s.positive_void_count + s.negative_void_count + s.blank_void_count} void; "
-                f"{s.positive_amount} + {s.positive_tax}, {s.negative_amount} + {s.negative_tax}; "
-                f"stock {s.opening}→{s.closing}",
+                f"  {s.kind} {name.zh}：正数 {s.positive_count} 份，金额 {s.positive_amount} 税额 {s.positive_tax}；"
+                f"负数 {s.negative_count} 份，金额 {s.negative_amount} 税额 {s.negative_tax}；"
+                f"作废 {voided} 份；期初库存 {s.opening}，期末库存 {s.closing}",
+                f"  {s.kind} {name.en}: {s.positive_count} positive, amount {s.positive_amount} tax {s.positive_tax}; "
+                f"{s.negative_count} negative, amount {s.negative_amount} tax {s.negative_tax}; "
+                f"{voided} void; stock {s.opening} at first, {s.closing} at last",
             )
         )
     return found
@@ -792,13 +794,14 @@ def stick_sync(context: Context, folder: Path | None) -> Outcome:
         facts = station.read().facts
     lines = [Text(f"U盘“{done.label}”（{done.path}）", f"stick '{done.label}' ({done.path})")]
     lines += [Text(f"  放上 {name}", f"  put on: {name}") for name in done.placed]
+    lines += [Text(f"  早已放上 {name}", f"  on it already: {name}") for name in done.already]
     lines += [Text(f"  取下 {name}", f"  taken: {name}") for name in done.taken]
     lines += [Text(f"  已办完，从U盘移走 {name}", f"  done with, removed: {name}") for name in done.removed]
     if done.trust_version:
         lines.append(
             Text(f"  信任文件更新到版本 {done.trust_version}", f"  trust file is now version {done.trust_version}")
         )
-    if not (done.placed or done.taken or done.removed or done.trust_version):
+    if not (done.placed or done.already or done.taken or done.removed or done.trust_version):
         lines.append(Text("  没有要带的文件", "  nothing to carry"))
     # What was meant for us and cannot be used keeps this from being all that was asked for.
     warnings = [line for refusal in done.refused for line in _refusal_lines(refusal)]
@@ -815,6 +818,7 @@ def stick_sync(context: Context, folder: Path | None) -> Outcome:
         "path": str(done.path),
         "label": done.label,
         "placed": done.placed,
+        "already": done.already,
         "taken": done.taken,
         "removed": done.removed,
         "trust_version": done.trust_version or None,

@@ -52,6 +52,7 @@ from shared.clock import parse_time, readable_time
 from shared.durable import TEMPORARY_SUFFIX
 from shared.errors import (
     AccessDenied,
+    CodeUnknown,
     ConfigurationError,
     ExitCode,
     FileMissing,
@@ -59,7 +60,6 @@ from shared.errors import (
     Interrupted,
     MediumDamaged,
     MediumReadOnly,
-    NotFound,
     StationBusy,
     StorageFull,
     StoreDamaged,
@@ -774,7 +774,7 @@ def add_standard_verbs(program: Program) -> None:
         ),
     )
     def explain(context: Context, code: tuple[str, ...]) -> Outcome:
-        return _explain(" ".join(code))
+        return _explain(code)
 
 
 def _verify(file: Path, trust: Path | None) -> Outcome:
@@ -901,12 +901,19 @@ _KINDS: Final = {
 }
 
 
-def _explain(query: str) -> Outcome:
+def _explain(words: Sequence[str]) -> Outcome:
+    """Explain what was typed: words of one message together, or else several codes, each by itself."""
     from shared import faults
 
+    query = " ".join(words)
     matches = faults.search(query)
     if not matches:
-        raise NotFound(what=query)
+        # Words that mention nothing together would each mention far too much: only codes are taken one by one.
+        each = {word: faults.search(word) if any(map(str.isdigit, word)) else [] for word in words}
+        unknown = [word for word, found in each.items() if not found]
+        if unknown:
+            raise CodeUnknown(what=" ".join(unknown))
+        matches = [m for found in each.values() for m in found]
     return Outcome(
         {"query": query, "items": [faults.as_json(m) for m in matches]},
         [line for m in matches for line in faults.describe(m)],

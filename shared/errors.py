@@ -703,6 +703,17 @@ class FileMissing(NotFound):
     )
 
 
+class CodeUnknown(NotFound):
+    """A code that no catalogue has."""
+
+    code = "B5015"
+    message = Text("错误目录里没有“{what}”", "'{what}' is not in the catalogue of faults")
+    hint = Text(
+        "照原样输入屏幕上的错误号（如 271D、0x8204000D、B2201），或提示里的几个字",
+        "type the code as it was shown (271D, 0x8204000D, B2201), or some words of the message",
+    )
+
+
 class Ambiguous(StationError):
     """An ID that fits several things."""
 

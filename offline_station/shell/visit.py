@@ -43,6 +43,7 @@ class Visit:
         path: Where the stick is.
         label: What people call it.
         placed: Names of the files that this visit put on it for the Internet PC.
+        already: Names of the files for the Internet PC that an earlier visit had put on it.
         taken: Names of the results that now lie in the inbox.
         trust_version: The version of a trust file that was taken in; 0 if none.
         removed: Names of files that were done with and were removed.
@@ -53,6 +54,7 @@ class Visit:
     path: Path
     label: str = ""
     placed: list[str] = field(default_factory=list)
+    already: list[str] = field(default_factory=list)
     taken: list[str] = field(default_factory=list)
     trust_version: int = 0
     removed: list[str] = field(default_factory=list)
@@ -261,13 +263,11 @@ def _place(station: Station, stick: Stick, visit: Visit) -> None:
         copy, kept = waiting
         placement = _place_report(station, stick, copy, kept, now)
         station.store.carried(copy, visit.label, now)
-        if not placement.already:
-            visit.placed.append(copy.name.file_name(".dat"))
+        (visit.already if placement.already else visit.placed).append(copy.name.file_name(".dat"))
     for copy, ack in acks:
         placed_now = _place_ack(station, stick, copy, ack, now)
         station.store.ack_carried(copy.nonce, visit.label, now)
-        if placed_now:
-            visit.placed.append(copy.name.file_name(".ack"))
+        (visit.placed if placed_now else visit.already).append(copy.name.file_name(".ack"))
 
 
 def _answered(station: Station) -> set[ReportDigest]:

@@ -75,7 +75,8 @@ def test_sync_again_changes_nothing(station: Station, stick: Path) -> None:
     reported(station)
     visit.sync(station, None)
     before = {path: path.stat().st_mtime_ns for path in (stick / "TAXFERRY" / "to-online").iterdir()}
-    visit.sync(station, stick)
+    again = visit.sync(station, stick)
+    assert (again.placed, again.already) == ([], out(stick)), "what lies there is named, not called nothing"
     assert {path: path.stat().st_mtime_ns for path in (stick / "TAXFERRY" / "to-online").iterdir()} == before
     assert [event.event for event in station.store.events(reported_nonce(station))] == ["copied", "sealed", "carried"]
 

@@ -333,6 +333,15 @@ def test_explain_answers_with_cause_actor_and_remedy(say: Callable[..., Said]) -
     assert say("explain", "没有这种东西xyz").status == int(ExitCode.CONFIGURATION)
 
 
+def test_explain_answers_for_each_of_several_codes(say: Callable[..., Said]) -> None:
+    items = say("explain", "2715", "B2203", "--json").object["data"]["items"]
+    assert {"2715", "B2203"} <= {item["code"] for item in items}
+    said = say("explain", "2715", "B9999")
+    assert said.status == int(ExitCode.CONFIGURATION)
+    assert "B9999" in said.err
+    assert "list" not in said.err, "a code is not looked up among the reports"
+
+
 def test_verify_of_a_missing_file_is_a_clear_error(say: Callable[..., Said], tmp_path: Path) -> None:
     said = say("verify", str(tmp_path / "none.dat"))
     assert said.status == 50
