@@ -9,12 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from shared.clock import format_time
 from shared.durable import copy_durably, sync_directory, write_durably
 from shared.errors import FileMissing, TaxferryError
 from shared.ids import ReportName, recognise_name
 from shared.model.fields import MAX_TEXT_BYTES
 from shared.model.trust import MAX_TRUST_BYTES
+from shared.quarantine import WHY, explanation
 
 _MAX_FILES: Final = 2000
 _TITLE: Final = "税渡 报税结果".encode()
@@ -110,19 +110,7 @@ def set_aside(path: Path, quarantine: Path, error: TaxferryError, now: datetime)
     while target.exists():
         number += 1
         target = quarantine / f"{stamp}-{number}_{path.name}"
-    lines = (
-        f"{path.name}",
-        f"{format_time(now)}  {error.code}",
-        "",
-        error.text.zh,
-        f"数据：{error.safe.zh}",
-        f"办法：{error.advice.zh}",
-        "",
-        error.text.en,
-        f"data: {error.safe.en}",
-        f"hint: {error.advice.en}",
-    )
-    write_durably(target.with_name(target.name + ".why.txt"), "\r\n".join(lines).encode() + b"\r\n")
+    write_durably(target.with_name(target.name + WHY), explanation(path.name, error, now))
     copy_durably(path, target)
     path.unlink(missing_ok=True)
     sync_directory(path.parent)

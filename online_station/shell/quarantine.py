@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from online_station.shell.store import QuarantinedRow, Store
-from shared.clock import format_time
 from shared.durable import copy_durably, sync_directory, write_durably
 from shared.errors import TaxferryError
-from shared.text import Text
+from shared.quarantine import WHY, explanation
 
-WHY: Final = ".why.txt"
 _SAMPLE: Final = 1 << 20
 _UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 
@@ -51,20 +49,6 @@ def keep_copy(folder: Path, source: Path, name: str, error: TaxferryError, store
     write_durably(folder / (row.stored_name + WHY), explanation(name, error, now))
     copy_durably(source, folder / row.stored_name)
     store.add_quarantined(row)
-
-
-def explanation(name: str, error: TaxferryError, now: datetime) -> bytes:
-    """Return the text beside a file: what happened, whether anything is lost, what to do."""
-    lines = [
-        str(Text(f"文件：{name}", f"file: {name}")),
-        str(Text(f"时间：{format_time(now)}", f"time: {format_time(now)}")),
-        str(Text(f"原因：{error.text.zh} [{error.code}]", f"reason: {error.text.en} [{error.code}]")),
-        str(Text(f"数据：{error.safe.zh}", f"data: {error.safe.en}")),
-        str(Text(f"办法：{error.advice.zh}", f"hint: {error.advice.en}")),
-        "",
-    ]
-    # With a byte order mark: the editors of old Windows read it as GBK otherwise.
-    return "\r\n".join(lines).encode("utf-8-sig")
 
 
 def _describe(source: Path, error: TaxferryError, now: datetime, name: str | None = None) -> QuarantinedRow:

@@ -439,7 +439,9 @@ def test_wrong_files_are_explained_and_set_aside(station: Station, home: Home, t
     quarantined = files(home.quarantine)
     assert len([name for name in quarantined if name.endswith(".why.txt")]) == 4
     assert len(quarantined) == 8
-    why = next(home.quarantine.glob("*(3).txt.why.txt")).read_text(encoding="utf-8")
+    note = next(home.quarantine.glob("*(3).txt.why.txt")).read_bytes()
+    assert note.startswith(b"\xef\xbb\xbf"), "the editors of old Windows read it as GBK otherwise"
+    why = note.decode("utf-8-sig")
     assert "B2001" in why
     assert "验证签名失败" in why
 
