@@ -149,6 +149,26 @@ def test_bits_that_base64_ignores_are_refused() -> None:  # TXT-3
         )
 
 
+@pytest.mark.parametrize("line", [b"x: -----BEGIN CMS-----\r\n", b"-----BEGIN PGP SIGNATURE-----\r\n"])
+def test_a_body_that_seems_to_begin_a_block_is_refused_whoever_signed_it(line: bytes) -> None:  # TXT-1
+    signer = pki().bureau_result
+
+    def signed(body: bytes) -> bytes:
+        attributes = cms.signed_attributes(signer, suites.sha256(body), signing_time=NOW, hint=None)
+        made = sign_text(BODY, signer, signing_time=NOW)
+        block = base64.b64decode(made.removeprefix(BODY + BEGIN).removesuffix(END))
+        outer = der.Reader(block).enter(der.SEQUENCE)
+        outer.read(der.OBJECT_IDENTIFIER)
+        fields = outer.enter(der.context(0)).enter(der.SEQUENCE)
+        kept = [fields.read_whole(tag) for tag in (der.INTEGER, der.SET, der.SEQUENCE, der.context(0))]
+        data = der.sequence(*kept, cms.signer_infos(signer, attributes))
+        text = base64.b64encode(der.sequence(cms.ID_SIGNED_DATA, der.element(der.context(0), data)))
+        return body + BEGIN + b"".join(text[at : at + 64] + b"\r\n" for at in range(0, len(text), 64)) + END
+
+    assert prove(signed(BODY + b"x: y\r\n")) == BODY + b"x: y\r\n"
+    refused(signed(BODY + line), ResultInvalid)
+
+
 @pytest.mark.parametrize("role", [Role.CARD, Role.TRUST, Role.STATION])
 def test_another_role_is_refused(text: bytes, role: Role) -> None:  # TXT-8
     with pytest.raises(SignatureRefused):
