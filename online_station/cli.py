@@ -823,7 +823,7 @@ def doctor(context: Context) -> Outcome:
     if bad:
         unreachable = bad[0].name in ("network", "lan", "bureau")
         code = ExitCode.BUREAU_UNREACHABLE if unreachable else ExitCode.CONFIGURATION
-    marks = {"ok": "✓", "warning": "!", "error": "✗"}
+    marks = {"ok": "√", "warning": "!", "error": "×"}  # all exist in the Chinese code page
     lines = []
     for finding in findings:
         mark, message, remedy = marks[finding.verdict], finding.message, finding.remedy
