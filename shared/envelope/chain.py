@@ -15,13 +15,13 @@ from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID
 
 from shared.clock import format_time
-from shared.envelope.roles import ROLE_NAMES, Role, role_of
+from shared.envelope.der import INTEGER, NULL, SEQUENCE, Reader, context, element, object_identifier, sequence
+from shared.envelope.roles import ROLE_NAMES, ROLE_OIDS, Role, role_of
 from shared.errors import CertificateRefused
 from shared.text import Text
 
@@ -33,10 +33,17 @@ MAX_DEPTH: Final = 4
 _MAX_SIGNATURES: Final = 48
 """Signatures tried while a path is looked for: a hostile bundle must not cost minutes."""
 _RSA_BITS: Final = range(2048, 8193)
-_HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+_SIGNATURES: Final = frozenset(
+    (
+        *(sequence(object_identifier(f"1.2.840.113549.1.1.{n}"), element(NULL)) for n in (11, 12, 13)),
+        *(sequence(object_identifier(f"1.2.840.10045.4.3.{n}")) for n in (2, 3, 4)),
+    )
+)
+"""RSA PKCS#1 v1.5 and ECDSA, each with SHA-256, SHA-384 and SHA-512, octet for octet (TRUST-14)."""
 _UNDERSTOOD: Final = frozenset(
     {ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE}
 )
+_ROLES: Final = frozenset(ROLE_OIDS.values())
 # What hostile DER makes the parser raise; `Warning` because a caller may have turned warnings into errors.
 PARSER_ERRORS: Final = (
     ValueError,
@@ -124,11 +131,13 @@ class TrustStore:
         roots: Self-signed certificates, believed as they are.
         intermediates: Certificates that may stand between; believed only if a root vouches for them.
         crls: Revocation lists; each counts only under its issuer's signature.
+        former: Certificates that are not believed any more: only their revocation lists are recognised by them.
     """
 
     roots: tuple[x509.Certificate, ...]
     intermediates: tuple[x509.Certificate, ...] = ()
     crls: tuple[x509.CertificateRevocationList, ...] = ()
+    former: tuple[x509.Certificate, ...] = ()
 
     def prove(
         self, certificate: x509.Certificate, chain: Sequence[x509.Certificate], role: Role, *, at: datetime
@@ -166,7 +175,7 @@ class TrustStore:
                 _check_authority(each, below=position - 1)
         warnings: list[Text] = []
         for subject, issuer in itertools.pairwise(path):
-            warning = self._check_revocation(subject, issuer, at)
+            warning = self._check_revocation(subject, issuer, path, at)
             if warning is not None and warning not in warnings:
                 warnings.append(warning)
         return tuple(warnings)
@@ -202,12 +211,22 @@ class TrustStore:
                     return found
         return None
 
-    def _check_revocation(self, subject: x509.Certificate, issuer: x509.Certificate, at: datetime) -> Text | None:
+    def _check_revocation(
+        self, subject: x509.Certificate, issuer: x509.Certificate, path: Sequence[x509.Certificate], at: datetime
+    ) -> Text | None:
         named = [crl for crl in self.crls if crl.issuer == subject.issuer]
-        # Two keys of one name have a list each; a list counts only under the key that issued the certificate.
         proven = [crl for crl in named if _crl_holds(crl, issuer)]
-        if named and not proven:
+        # Two keys of one name have a list each. What none of them signed is somebody's attempt, not another's list.
+        known = [
+            each for each in (*self.roots, *self.intermediates, *self.former, *path) if each.subject == subject.issuer
+        ]
+        if any(crl not in proven and not any(_crl_holds(crl, each) for each in known) for crl in named):
             raise CertificateRefused(reason=Text("吊销列表的签名不符", "the signature of its CRL does not verify"))
+        usage = _extension(issuer, x509.KeyUsage)
+        if proven and (usage is None or not usage.crl_sign):
+            raise CertificateRefused(
+                reason=Text("签发者无权签发吊销列表", "its issuer may not sign the CRL that it signed")
+            )
         if not proven:
             return Text("没有吊销列表，未检查证书是否已吊销", "there is no revocation list: revocation was not checked")
         if any(crl.get_revoked_certificate_by_serial_number(subject.serial_number) is not None for crl in proven):
@@ -258,8 +277,22 @@ def _check_extensions(certificate: x509.Certificate) -> None:
         raise CertificateRefused(
             reason=Text("证书含有不认识的关键扩展", "a critical extension of it is not understood")
         )
-    if not isinstance(certificate.signature_hash_algorithm, _HASHES):
-        raise CertificateRefused(reason=Text("证书的签名算法过弱", "it is signed with a weak algorithm"))
+    check_signature_algorithm(certificate)
+
+
+def check_signature_algorithm(certificate: x509.Certificate) -> None:
+    """Check that a certificate is signed with an algorithm of the list (TRUST-14).
+
+    Raises:
+        CertificateRefused: With another one, or in another spelling: MD5, SHA-1, PSS, EdDSA and the rest.
+    """
+    to_be_signed = Reader(certificate.tbs_certificate_bytes).enter(SEQUENCE)
+    to_be_signed.read(context(0))
+    to_be_signed.read(INTEGER)
+    if to_be_signed.read_whole(SEQUENCE) not in _SIGNATURES:
+        raise CertificateRefused(
+            reason=Text("证书的签名算法不在列表中", "it is signed with an algorithm that is not listed")
+        )
 
 
 def _check_key(certificate: x509.Certificate) -> None:
@@ -305,6 +338,9 @@ def _check_authority(certificate: x509.Certificate, *, below: int) -> None:
     usage = _extension(certificate, x509.KeyUsage)
     if constraints is None or not constraints.ca or usage is None or not usage.key_cert_sign:
         raise CertificateRefused(reason=Text("签发者不是签发机构", "its issuer is not a certificate authority"))
+    usages = _extension(certificate, x509.ExtendedKeyUsage)
+    if usages is not None and not _ROLES.isdisjoint(usages):
+        raise CertificateRefused(reason=Text("签发机构不应有用途", "an authority carries a role"))
     if constraints.path_length is not None and below > constraints.path_length:
         raise CertificateRefused(reason=Text("证书链过长", "the chain is longer than an issuer of it permits"))
 
@@ -320,13 +356,13 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate, budget: Ite
 
 
 def _crl_holds(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
-    usage = _extension(issuer, x509.KeyUsage)
     key = issuer.public_key()
-    if usage is None or not usage.crl_sign or not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         return False
-    if not isinstance(crl.signature_hash_algorithm, _HASHES):
-        return False
-    return crl.is_signature_valid(key)
+    to_be_signed = Reader(crl.tbs_certlist_bytes).enter(SEQUENCE)
+    if to_be_signed.peek() == INTEGER:
+        to_be_signed.read(INTEGER)
+    return to_be_signed.read_whole(SEQUENCE) in _SIGNATURES and crl.is_signature_valid(key)
 
 
 def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:

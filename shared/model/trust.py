@@ -32,6 +32,7 @@ from shared.envelope.chain import (
     TrustStore,
     check_leaf,
     check_root,
+    check_signature_algorithm,
     crl_number,
     load_certificate,
     load_crl,
@@ -134,7 +135,7 @@ class TrustFile:
 
     def store(self) -> TrustStore:
         """Return what certificates are proven with under this file."""
-        return TrustStore(self.roots_in_force, self.intermediates, self.crls)
+        return TrustStore(self.roots_in_force, self.intermediates, self.crls, self.roots[: self.first_root - 1])
 
     def certificates_of(self, role: Role, at: datetime) -> tuple[x509.Certificate, ...]:
         """Return the bureau's certificates of a role that are acceptable at a moment, in the file's order."""
@@ -160,8 +161,9 @@ def _check_roots(roots: tuple[x509.Certificate, ...], handovers: tuple[x509.Cert
         try:
             holds = handover.subject == new.subject and same_key(handover, new) and not same_key(old, new)
             constraints = handover.extensions.get_extension_for_class(x509.BasicConstraints).value
+            check_signature_algorithm(handover)
             handover.verify_directly_issued_by(old)
-        except (InvalidSignature, x509.ExtensionNotFound, *PARSER_ERRORS):
+        except (CertificateRefused, InvalidSignature, x509.ExtensionNotFound, *PARSER_ERRORS):
             holds = False
         else:
             holds = holds and constraints.ca
@@ -312,7 +314,8 @@ def prove_trust(data: bytes, *, root: x509.Certificate | TrustFile, at: datetime
     if isinstance(root, TrustFile):
         _check_same_history(trust, root)
         # A trust key that is revoked by now must not sign its revocation away.
-        store = TrustStore(store.roots, store.intermediates, (*store.crls, *root.crls))
+        former = (*store.former, *root.roots, *root.intermediates)
+        store = replace(store, crls=(*store.crls, *root.crls), former=former)
     elif root not in trust.roots:
         raise TrustRefused(reason=Text("它的根证书不是本机信任的根证书", "it does not continue the root trusted here"))
     proven = prove_text(data, Role.TRUST, store, at=at, error=TrustFileInvalid)

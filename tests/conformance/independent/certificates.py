@@ -246,13 +246,17 @@ def revocation_list(der: bytes) -> dict[str, Any]:
 
 
 def trust(
-    roots: Iterable[bytes], authorities: Iterable[bytes] = (), lists: Iterable[bytes] = ()
+    roots: Iterable[bytes],
+    authorities: Iterable[bytes] = (),
+    lists: Iterable[bytes] = (),
+    former: Iterable[bytes] = (),
 ) -> dict[str, list[dict[str, Any]]]:
     """Return what is believed, from DER octets."""
     return {
         "roots": [certificate(der) for der in roots],
         "authorities": [certificate(der) for der in authorities],
         "lists": [revocation_list(der) for der in lists],
+        "former": [certificate(der) for der in former],
     }
 
 
@@ -286,7 +290,7 @@ def _check_path(path: Sequence[Certificate], believed: Mapping[str, Any], at: da
         need(length is None or below <= length, "a path that is too long for an authority")
     for found in path:
         need(found["not_before"] <= at <= found["not_after"], "a certificate that is not valid now")
-    known = [*believed["roots"], *believed["authorities"], *authorities]
+    known = [*believed["roots"], *believed["authorities"], *believed["former"], *authorities]
     for child, parent in pairwise(path):
         for listed in believed["lists"]:
             if listed["issuer"] != child["issuer"]:

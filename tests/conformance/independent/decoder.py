@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from tests.conformance.independent import forms
 from tests.conformance.independent.certificates import (
+    ROLES,
     card_identity,
     certificate,
     check_path,
@@ -433,6 +434,7 @@ def parse_trust(body: bytes) -> dict[str, Any]:
     parsed = [certificate(der) for der in roots]
     for root in parsed:
         need(root["authority"] and 5 in root["usage"] and issued(root, root), "a root that does not sign itself")
+        need(not set(root["extended"]) & set(ROLES), "a root with a role")
     for old, new, der in zip(parsed, parsed[1:], handovers, strict=False):
         handover = certificate(der)
         need(handover["subject"] == new["subject"] and handover["spki"] == new["spki"], "a handover of another root")
@@ -457,7 +459,8 @@ def parse_trust(body: bytes) -> dict[str, Any]:
 
 
 def _store(found: Mapping[str, Any]) -> dict[str, Any]:
-    return trust(found["roots"][found["first_root"] - 1 :], found["authorities"], found["lists"])
+    first = found["first_root"] - 1
+    return trust(found["roots"][first:], found["authorities"], found["lists"], found["roots"][:first])
 
 
 def _check_successor(new: Mapping[str, Any], held: Mapping[str, Any]) -> None:
@@ -492,6 +495,7 @@ def decode_trust(
         store = _store(parse_trust(body))
         if held is not None:
             store["lists"] += [revocation_list(der) for der in held["lists"]]
+            store["former"] += [certificate(der) for der in (*held["roots"], *held["authorities"])]
         return store
 
     found = signed_text(data, "trust", 2 << 20, believed, at)

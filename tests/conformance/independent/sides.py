@@ -36,7 +36,7 @@ def der(found: x509.Certificate | x509.CertificateRevocationList) -> bytes:
 
 def believed(store: TrustStore) -> dict[str, Any]:
     """Return a store as the decoder wants it."""
-    return decoder.trust(map(der, store.roots), map(der, store.intermediates), map(der, store.crls))
+    return decoder.trust(*(map(der, part) for part in (store.roots, store.intermediates, store.crls, store.former)))
 
 
 def _project_report(data: bytes, store: TrustStore, opener: Decrypter, at: datetime) -> Any:

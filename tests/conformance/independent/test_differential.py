@@ -13,6 +13,7 @@ import pytest
 import zstandard
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -338,8 +339,9 @@ def test_certificates_beside_are_taken_alike() -> None:
 
 # --- certificates ---------------------------------------------------------------------------------------------------
 
-CARD = x509.ObjectIdentifier("2.25.147695742703116527850616076478095611811.1")
-RESULT = x509.ObjectIdentifier("2.25.147695742703116527850616076478095611811.2")
+ARC = "2.25.147695742703116527850616076478095611811"
+CARD = x509.ObjectIdentifier(f"{ARC}.1")
+RESULT = x509.ObjectIdentifier(f"{ARC}.2")
 OTHER = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\5\0")
 MAIL, CLIENT = ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.CLIENT_AUTH
 KEY_USAGES = (
@@ -367,6 +369,7 @@ def certify(
     since: datetime = NOT_BEFORE,
     extra: tuple[tuple[Any, bool], ...] = (),
     digest: Any = None,
+    pad: Any = None,
 ) -> x509.Certificate:
     """Return a certificate of which everything can be chosen."""
     own = pki().key("p256", "differential")
@@ -382,7 +385,7 @@ def certify(
         made = made.add_extension(x509.ExtendedKeyUsage(roles), False)
     for extension, critical in extra:
         made = made.add_extension(extension, critical)
-    return made.sign(issuer_key or own, digest or hashes.SHA256())
+    return made.sign(issuer_key or own, digest or hashes.SHA256(), rsa_padding=pad)
 
 
 def card(issuer: x509.Certificate, **changes: Any) -> SoftSigner:
@@ -456,6 +459,10 @@ def test_paths_are_as_long_for_both(between: int) -> None:
         ({"usages": ("crl_sign",)}, {}, False),
         ({"extra": ((OTHER, True),)}, {}, False),
         ({}, {"extra": ((OTHER, True),)}, False),
+        ({}, {"roles": (CARD,)}, False),
+        ({}, {"roles": (RESULT, MAIL)}, False),
+        ({"roles": (CARD,)}, {}, False),
+        ({"roles": (CLIENT,)}, {"roles": (MAIL,)}, True),
     ],
 )
 def test_authorities_are_taken_alike(root: dict[str, Any], authority: dict[str, Any], good: bool) -> None:
@@ -467,14 +474,19 @@ def test_authorities_are_taken_alike(root: dict[str, Any], authority: dict[str, 
 
 
 def listed(
-    issuer: x509.Certificate, *serials: int, key: Any = None, until: datetime = NOT_AFTER, number: int = 1
+    issuer: x509.Certificate,
+    *serials: int,
+    key: Any = None,
+    until: datetime = NOT_AFTER,
+    number: int = 1,
+    pad: Any = None,
 ) -> Any:
     """Return a revocation list."""
     made = x509.CertificateRevocationListBuilder(issuer.subject, NOT_BEFORE, until)
     for serial in serials:
         made = made.add_revoked_certificate(x509.RevokedCertificateBuilder(serial, NOT_BEFORE).build())
     made = made.add_extension(x509.CRLNumber(number), False)
-    return made.sign(key or pki().key("p256", "differential"), hashes.SHA256())
+    return made.sign(key or pki().key("p256", "differential"), hashes.SHA256(), rsa_padding=pad)
 
 
 def test_lists_count_alike() -> None:
@@ -495,11 +507,58 @@ def test_lists_count_alike() -> None:
         ([listed(root, middle.serial_number)], False),
         ([listed(middle, key=stranger)], False),
         ([listed(root, key=stranger)], False),
+        ([listed(middle), listed(middle, key=stranger)], False),
+        ([listed(middle, key=stranger), listed(middle)], False),
     ):
         store = TrustStore(roots=(root,), intermediates=(middle,), crls=tuple(lists))
         assert (same(report(signer=signer), store=store)[-1] is False) is good
     store = TrustStore(roots=(root,), intermediates=(mute,), crls=(listed(mute),))
     assert same(report(signer=beside), store=store) == NOTHING[0]
+
+
+def test_lists_of_two_keys_of_one_name_are_told_apart() -> None:
+    """A list by another key of the issuer's name is that key's, and ignored, if somebody known has it (TRUST-16)."""
+    old_key = pki().key("p256", "older")
+    root = certify(named("R"), named("R"))
+    new, old = certify(named("C"), named("R")), certify(named("C"), named("R"), key=old_key)
+    mute = certify(named("C"), named("R"), usages=("key_cert_sign",))
+    signer = card(new)
+    own = signer.certificate.serial_number
+    for authorities, former, lists, good in (
+        ((new, old), (), [listed(old, own, key=old_key)], True),
+        ((new, old), (), [listed(new), listed(old, own, key=old_key)], True),
+        ((new, old), (), [listed(new, own), listed(old, key=old_key)], False),
+        ((new,), (old,), [listed(old, own, key=old_key)], True),
+        ((new,), (), [listed(old, own, key=old_key)], False),
+        ((new,), (), [listed(new), listed(old, key=old_key)], False),
+        ((old, new), (), [listed(new, key=pki().key("p256", "stranger"))], False),
+        ((old,), (new,), [], False),
+        ((mute,), (new,), [listed(new)], False),
+    ):
+        store = TrustStore(roots=(root,), intermediates=authorities, crls=tuple(lists), former=former)
+        assert (same(report(signer=signer), store=store)[-1] is False) is good
+
+
+PSS = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+
+
+def test_other_padding_is_refused_alike() -> None:
+    """Certificates and lists are signed with PKCS#1 v1.5 or ECDSA, and with nothing else (TRUST-14, TRUST-16)."""
+    key = pki().key("rsa", "padding")
+    root = certify(named("R"), named("R"), key=key, issuer_key=key)
+    middle = certify(named("C"), named("R"), key=key, issuer_key=key)
+    pss = certify(named("C"), named("R"), key=key, issuer_key=key, pad=PSS)
+    pss_root = certify(named("R"), named("R"), key=key, issuer_key=key, pad=PSS)
+    plain, padded = card(middle, issuer_key=key), card(middle, issuer_key=key, pad=PSS)
+    for signer, top, authority, lists, good in (
+        (plain, root, middle, (listed(middle, key=key),), True),
+        (padded, root, middle, (), False),
+        (plain, root, pss, (), False),
+        (plain, pss_root, middle, (), False),
+        (plain, root, middle, (listed(middle, key=key, pad=PSS),), False),
+    ):
+        store = TrustStore(roots=(top,), intermediates=(authority,), crls=lists)
+        assert (same(report(signer=signer), store=store)[-1] is False) is good
 
 
 def test_strangers_are_refused_alike() -> None:
@@ -791,6 +850,30 @@ def test_successors_are_judged_alike() -> None:
         assert (project != sides.REFUSED) is good, new
     for root in (second.root, foreign_pki().root):
         assert sides.trust(of(), root=root) == (sides.REFUSED,) * 2
+
+
+def test_an_authority_may_change_its_key_and_keep_its_name() -> None:
+    """The list of the old key says nothing of what the new key issued (TRUST-9, TRUST-16)."""
+    world, key = pki(), pki().key("p256", "issuing again")
+    issuing = certify(world.issuing.subject, world.root.subject, key=key, issuer_key=world.root_key)
+    signer = certify(
+        named("T"),
+        issuing.subject,
+        issuer_key=key,
+        authority=False,
+        usages=("digital_signature",),
+        roles=(x509.ObjectIdentifier(f"{ARC}.4"),),
+    )
+    lists = (world.crls(number=6)[0], listed(issuing, key=key))
+    changes = {"version": 2, "intermediates": (issuing,), "crls": lists}
+    by = SoftSigner(pki().key("p256", "differential"), signer, (issuing,))
+    held = texts.signed_trust(texts.trust_file(crls=world.crls([world.card().certificate], number=5)))
+    good = texts.signed_trust(texts.trust_file(**changes), by=by)
+    project, other = sides.trust(good, held=held)
+    assert project == other != sides.REFUSED
+    gone = listed(issuing, signer.serial_number, key=key)
+    data = texts.signed_trust(texts.trust_file(**changes | {"crls": (*lists, gone)}), by=by)
+    assert sides.trust(data, held=held) == (sides.REFUSED,) * 2
 
 
 @pytest.mark.parametrize(

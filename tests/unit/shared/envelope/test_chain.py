@@ -230,7 +230,7 @@ def test_a_critical_extension_that_is_not_understood_is_refused() -> None:
 
 
 def test_a_certificate_signed_with_a_weak_hash_is_refused() -> None:  # TRUST-14
-    assert "weak" in refused(P.trust, odd_leaf(cached_key("p256", "odd"), digest=hashes.SHA224()))
+    assert "not listed" in refused(P.trust, odd_leaf(cached_key("p256", "odd"), digest=hashes.SHA224()))
 
 
 # --- revocation -----------------------------------------------------------------------------------------------------
@@ -273,11 +273,9 @@ def test_any_of_several_lists_revokes() -> None:
 def test_a_list_by_a_twin_of_the_issuer_is_not_overlooked() -> None:
     forged = rogue_pki().crls()
     assert "CRL" in refused(TrustStore((P.root,), (P.issuing,), forged), CARD.certificate)
-    # Beside the genuine one it counts for nothing.
-    revoking = rogue_pki().crls([CARD.certificate])
-    assert (
-        TrustStore((P.root,), (P.issuing,), (*revoking, *P.crls())).prove(CARD.certificate, (), Role.CARD, at=NOW) == ()
-    )
+    # Beside the genuine one as well: somebody wants something to be overlooked (TRUST-16).
+    for lists in ((*forged, *P.crls()), (*P.crls(), *forged)):
+        assert "CRL" in refused(TrustStore((P.root,), (P.issuing,), lists), CARD.certificate)
 
 
 def test_a_list_by_an_authority_that_may_not_sign_lists_is_refused() -> None:  # TRUST-16
