@@ -22,6 +22,7 @@ from typing import Final, cast
 
 from offline_station.card.port import CardReading, ClearRecord, Verdict
 from offline_station.core.card_rules import (
+    HALL,
     CardFacts,
     CopyPlan,
     CopyRecord,
@@ -442,7 +443,9 @@ class SoftwareCard:
         if last is None or state_of(facts, at) is CardState.TO_COPY:
             raise NotCopied(
                 reason=Text("还没有抄税，没有可清的报税", "nothing is copied, so there is nothing to clear"),
-                next_action=Text("先在开票机执行 copy 抄税", "run copy on the invoicing PC first"),
+                next_action=HALL
+                if is_locked(facts, at)
+                else Text("先在开票机执行 copy 抄税", "run copy on the invoicing PC first"),
             )
         row = self._db.execute("SELECT lock_date_after, ack FROM copies WHERE nonce = ?", (last.nonce,)).fetchone()
         return ClearRecord(last, date.fromisoformat(row[0]), row[1], already=True)

@@ -187,7 +187,7 @@ _REPORT_NEXT: Final = Text(
     "run report on the invoicing PC; if this copy cannot succeed (2715, say), run copy --again",
 )
 _CLEAR_NEXT: Final = Text("在开票机执行 clear 清卡", "run clear on the invoicing PC")
-_HALL: Final = Text("请携带金税卡到办税服务厅处理", "take the card to the tax hall")
+HALL: Final = Text("请携带金税卡到办税服务厅处理", "take the card to the tax hall")
 
 
 def plan_copy(facts: CardFacts, now: datetime, *, kind: ReportKind, again: bool) -> CopyPlan:
@@ -258,7 +258,7 @@ def _plan_period(facts: CardFacts, at: datetime, *, again: bool) -> CopyPlan:
                 f"{earlier[0]} 有发票没有抄税，远程报税只能报 {month}",
                 f"invoices of {earlier[0]} were never copied; only {month} can be reported remotely",
             ),
-            next_action=_HALL,
+            next_action=HALL,
         )
     return CopyPlan(
         stamp,
@@ -286,6 +286,12 @@ def _plan_adhoc(facts: CardFacts, at: datetime, *, again: bool) -> CopyPlan:
             next_action=_REPORT_NEXT,
         )
     stamp = adhoc_stamp(at)
+    if facts.last_cleared is not None and facts.last_cleared.name.stamp == stamp:
+        # The stamp is the name of the report, its result and its receipt: two copies of one minute would share them.
+        raise WrongState(
+            reason=Text("这一分钟内已有一次抄税", "a copy of this very minute was cleared already"),
+            next_action=Text("等一分钟，再执行 copy --adhoc", "wait a minute, then run copy --adhoc again"),
+        )
     covers = uncovered(facts)
     start = open_copy.period_start if open_copy is not None else facts.last_copy_day
     if covers and first_of(min(covers)) < start.replace(day=1):
@@ -336,7 +342,7 @@ def check_batch(facts: CardFacts, months: Mapping[str, Totals], open_covers: Map
         if first_of(month) < facts.open_from:
             raise PeriodClosed(
                 reason=Text(f"{month} 已经抄税，不能再导入该月的发票", f"{month} was copied; its invoices are closed"),
-                next_action=_HALL,
+                next_action=HALL,
             )
         after = add_totals(facts.totals.get(month, {}), delta)
         if any(abs(n) > MAX_FEN for figures in after.values() for n in figures.numbers):

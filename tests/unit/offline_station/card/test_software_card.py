@@ -744,3 +744,20 @@ def test_a_foreign_trust_file_changes_nothing(card: SoftwareCard) -> None:
 def test_taxpayer_of_the_card_is_the_one_issued(card: SoftwareCard) -> None:
     facts = card.read(NOW).facts
     assert (facts.taxpayer_id, facts.machine_no) == (TaxpayerId(TAXPAYER), 0)
+
+
+def test_two_copies_of_one_minute_would_share_a_name_and_are_refused(card: SoftwareCard) -> None:
+    first = card.copy(NOW, kind="adhoc")
+    card.bind_report(first.nonce, DIGEST)
+    card.examine(answer(first, digest=DIGEST, bureau_time=NOW), NOW)
+    card.clear(NOW)
+    with pytest.raises(WrongState, match="very minute"):
+        card.copy(NOW + timedelta(seconds=1), kind="adhoc")
+    assert card.copy(NOW + timedelta(minutes=1), kind="adhoc").name.stamp != first.name.stamp
+
+
+def test_clear_of_a_locked_card_that_never_copied_names_the_tax_hall(card: SoftwareCard) -> None:
+    locked = datetime(LOCK_DATE.year, LOCK_DATE.month, LOCK_DATE.day, 9, tzinfo=CHINA) + timedelta(days=2)
+    with pytest.raises(NotCopied) as caught:
+        card.clear(locked)
+    assert "办税服务厅" in caught.value.advice.zh
