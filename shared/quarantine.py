@@ -17,7 +17,7 @@ def explanation(name: str, error: TaxferryError, now: datetime) -> bytes:
     """Return the text beside a file, in the operator's language: what happened, whether anything is lost, what to do.
 
     Args:
-        name: The name under which the file came.
+        name: The name under which the file came, as it can be shown.
         error: Why it was refused.
         now: When.
     """
@@ -30,4 +30,4 @@ def explanation(name: str, error: TaxferryError, now: datetime) -> bytes:
         "",
     ]
     # With a byte order mark: the editors of old Windows read it as GBK otherwise.
-    return "\r\n".join(lines).encode("utf-8-sig", "replace")
+    return "\r\n".join(lines).encode("utf-8-sig")

@@ -15,6 +15,7 @@ from shared.ids import ReportName, recognise_name
 from shared.model.fields import MAX_TEXT_BYTES
 from shared.model.trust import MAX_TRUST_BYTES
 from shared.quarantine import WHY, explanation
+from shared.text.system import shown_name
 
 _MAX_FILES: Final = 2000
 _TITLE: Final = "税渡 报税结果".encode()
@@ -110,7 +111,7 @@ def set_aside(path: Path, quarantine: Path, error: TaxferryError, now: datetime)
     while target.exists():
         number += 1
         target = quarantine / f"{stamp}-{number}_{path.name}"
-    write_durably(target.with_name(target.name + WHY), explanation(path.name, error, now))
+    write_durably(target.with_name(target.name + WHY), explanation(shown_name(path.name), error, now))
     copy_durably(path, target)
     path.unlink(missing_ok=True)
     sync_directory(path.parent)

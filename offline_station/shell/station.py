@@ -56,7 +56,7 @@ from shared.model.result import ProvenResult, prove_result
 from shared.model.taxcard import MAX_TAXCARD_BYTES, TaxCard, parse_taxcard
 from shared.states import CardState, OfflineState
 from shared.text import Text
-from shared.text.system import os_reason
+from shared.text.system import os_reason, shown_name
 
 CARRY_THE_RECEIPT: Final = Text(
     "用 stick sync（或从 outbox 拷贝）把 .ack 带到上网机送交税局；之后正常开票",
@@ -343,7 +343,7 @@ class Station:
             self.store.note(
                 self.clock.now(),
                 "imported" if report.error is None else "import-refused",
-                file=path.name,
+                file=shown_name(path.name),
                 format=report.format,
                 invoices=report.invoices,
                 skipped=report.skipped,
@@ -607,7 +607,7 @@ class Station:
         moved = None
         if arrival.path is not None and not self._is_another_stations(arrival):
             moved = arrivals.set_aside(arrival.path, self.home.quarantine, error, self.clock.now())
-            self.store.note(self.clock.now(), "quarantined", file=arrival.name, code=error.code)
+            self.store.note(self.clock.now(), "quarantined", file=shown_name(arrival.name), code=error.code)
         return Refusal(arrival.name, error, moved)
 
     def _is_another_stations(self, arrival: Arrival) -> bool:
@@ -646,7 +646,7 @@ class Station:
     def backup(self, target: Path | None = None) -> Backup:
         """Make a backup by hand (数据备份)."""
         made = make_backup(self.home, self.read(), self.clock.now(), reason="by-hand", target=target)
-        self.store.note(self.clock.now(), "backup", file=made.path.name, bytes=made.size_bytes)
+        self.store.note(self.clock.now(), "backup", file=shown_name(made.path.name), bytes=made.size_bytes)
         return made
 
     @classmethod
@@ -680,7 +680,7 @@ class Station:
         finally:
             lock.release()
         with cls.open(home, clock) as station:
-            station.store.note(clock.now(), "restored", file=path.name, made_at=backup.made_at)
+            station.store.note(clock.now(), "restored", file=shown_name(path.name), made_at=backup.made_at)
             return backup, kept, station.behind()
 
     # history

@@ -37,7 +37,7 @@ from shared.errors import (
 from shared.ids import ReportName, recognise_name
 from shared.model.ack import Ack, prove_ack
 from shared.text import Text
-from shared.text.system import os_reason
+from shared.text.system import os_reason, shown_name
 
 if os.name != "nt":
     import fcntl
@@ -305,7 +305,7 @@ class Intake:
             file_sha256=sha256,
             recipients=json.dumps([[r.issuer_der.hex(), str(r.serial)] for r in proven.recipients]),
             now=now,
-            note=path.name,
+            note=shown_name(path.name),
         )
         self._checkpoint("report noted")
         if remove:

@@ -14,6 +14,7 @@ from online_station.shell.store import QuarantinedRow, Store
 from shared.durable import copy_durably, sync_directory, write_durably
 from shared.errors import TaxferryError
 from shared.quarantine import WHY, explanation
+from shared.text.system import shown_name
 
 _SAMPLE: Final = 1 << 20
 _UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
@@ -29,7 +30,7 @@ def set_aside(folder: Path, source: Path, error: TaxferryError, store: Store, no
         OSError: The file is still where it was, or in both places.
     """
     row = _describe(source, error, now)
-    write_durably(folder / (row.stored_name + WHY), explanation(source.name, error, now))
+    write_durably(folder / (row.stored_name + WHY), explanation(row.name, error, now))
     store.add_quarantined(row)
     try:
         os.replace(source, folder / row.stored_name)
@@ -52,7 +53,7 @@ def keep_copy(folder: Path, source: Path, name: str, error: TaxferryError, store
 
 
 def _describe(source: Path, error: TaxferryError, now: datetime, name: str | None = None) -> QuarantinedRow:
-    name = source.name if name is None else name
+    name = shown_name(source.name) if name is None else name
     with source.open("rb") as file:
         sample = hashlib.sha256(file.read(_SAMPLE))
         sample.update(str(os.fstat(file.fileno()).st_size).encode())

@@ -1,4 +1,4 @@
-"""What the operating system complains about, in both languages.
+"""What the operating system says, for people: its complaints in both languages, its names of files.
 
 The system's own words (`strerror`) come in the language of its C library, which is not the operator's: the common
 complaints are said here, and the rare ones carry their number.
@@ -7,6 +7,7 @@ complaints are said here, and the rare ones carry their number.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Mapping
 from typing import Final
 
@@ -48,3 +49,16 @@ def os_reason(error: OSError) -> Text:
         return Text("系统错误", "a system error")
     known = _REASONS.get(number)
     return known if known is not None else Text(f"系统错误 {number}", error.strerror or f"system error {number}")
+
+
+def shown_name(name: str) -> str:
+    """Return a file's name as it can be shown and kept.
+
+    A name that is not UTF-8 (old Windows wrote GBK) reaches a program on Linux with its octets smuggled in as
+    surrogates, which no database and no file takes.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("gb18030", "replace")
+    return name

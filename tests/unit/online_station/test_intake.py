@@ -9,6 +9,7 @@ import time
 import pytest
 
 from online_station.shell.intake import scan
+from online_station.shell.setup import opened
 from online_station.shell.store import Store
 from online_station.shell.watcher import InboxWatcher
 from shared.errors import ConfigurationError, StationBusy, StoreDamaged
@@ -142,6 +143,22 @@ def test_what_is_no_file_of_ours_is_left_alone_and_counted(station_desk, tmp_pat
     harvest = station_desk.once().harvest
     assert (harvest.reports, harvest.quarantined, harvest.foreign) == ([], [], 5)
     assert sorted(p.name for p in inbox.iterdir()) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="platform: names are text there")
+def test_a_name_in_another_encoding_stops_nothing(station_desk):
+    """What an old Windows packed or copied comes with names in GBK."""
+    inbox = os.fsencode(station_desk.inbox)
+    data, made = make_report()
+    with open(inbox + b"/" + "七月报税.dat".encode("gbk"), "wb") as file:
+        file.write(data)
+    with open(inbox + b"/" + "公司.dat".encode("gbk"), "wb") as file:
+        file.write(b"nobody's business")
+    harvest = station_desk.once().harvest
+    assert (harvest.reports, harvest.foreign) == ([made.digest], 1)
+    with opened(station_desk.home) as store:
+        notes = [event.note for event in store.events(made.digest)]
+    assert "七月报税.dat" in notes
 
 
 def test_a_missing_inbox_is_a_clear_error(tmp_path):
