@@ -171,6 +171,72 @@ def test_a_superseded_file_is_replaced_only_if_proven_older(folder: Path, source
         assert there.read_bytes() == source.read_bytes()
 
 
+class Recorder(LocalFiles):
+    """This machine's file system, with a record of what was done to the medium."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def _note(self, what: str, name: str = "") -> None:
+        self.done.append(f"{what} {'part' if name.endswith('.part') else name}".strip())
+
+    def create(self, folder: Folder, name: str) -> BinaryIO:
+        self._note("create", name)
+        return super().create(folder, name)
+
+    def sync_file(self, file: BinaryIO) -> None:
+        self._note("sync the file")
+        super().sync_file(file)
+
+    def open_read(self, folder: Folder, name: str, *, past_cache: bool = False) -> BinaryIO:
+        self._note("read past the cache" if past_cache else "read", name)
+        return super().open_read(folder, name, past_cache=past_cache)
+
+    def sync_folder(self, folder: Folder) -> None:
+        self._note("sync the folder")
+        super().sync_folder(folder)
+
+    def remove(self, folder: Folder, name: str) -> None:
+        self._note("remove", name)
+        super().remove(folder, name)
+
+    def rename_new(self, folder: Folder, old: str, new: str) -> None:
+        self._note(f"rename {'part' if old.endswith('.part') else old} to", new)
+        super().rename_new(folder, old, new)
+
+    def sync_name(self, folder: Folder, name: str) -> None:
+        self._note("sync the name", name)
+        super().sync_name(folder, name)
+
+    def append(self, folder: Folder, name: str, data: bytes) -> None:
+        self._note("log")
+        super().append(folder, name, data)
+
+
+@pytest.mark.parametrize("superseding", [False, True])
+def test_the_steps_of_placing_are_taken_in_their_order(
+    folder: Path, source: Path, superseding: bool
+) -> None:  # STICK-5, STICK-7
+    prepared(folder).close()
+    if superseding:
+        (folder / "TAXFERRY/to-online" / REPORT).write_bytes(b"number 1")
+    files = Recorder()
+    with Stick.open(folder, station="offline-1", files=files) as stick:
+        files.done.clear()
+        place(stick, source, supersedes=lambda _: True)
+        looked = files.done.index("create part")
+        assert files.done[looked : files.done.index("log")] == [
+            "create part",
+            "sync the file",
+            "read past the cache part",
+            "sync the folder",
+            *([f"remove {REPORT}", "sync the folder"] if superseding else []),
+            f"rename part to {REPORT}",
+            f"sync the name {REPORT}",
+            "sync the folder",
+        ]
+
+
 def test_own_stale_parts_are_swept_and_those_of_others_are_not(folder: Path, source: Path) -> None:  # STICK-4
     with prepared(folder) as stick:
         own = folder / f"TAXFERRY/to-offline/.{RESULT}.0a1b2c3d.offline-1.part"
