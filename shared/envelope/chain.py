@@ -355,6 +355,24 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate, budget: Ite
     return True
 
 
+def path_order(certificate: x509.Certificate, others: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    """Return the other certificates so that each issued the one before, or as they came if no order does that."""
+
+    def above(last: x509.Certificate, left: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...] | None:
+        if not left:
+            return ()
+        for each in left:
+            if _issued(last, each, budget):
+                found = above(each, [other for other in left if other is not each])
+                if found is not None:
+                    return (each, *found)
+        return None
+
+    budget = iter(range(_MAX_SIGNATURES))
+    found = above(certificate, others)
+    return tuple(others) if found is None else found
+
+
 def _crl_holds(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
     key = issuer.public_key()
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from shared.envelope import der, suites
-from shared.envelope.chain import MAX_CERTIFICATE_BYTES, load_certificate
+from shared.envelope.chain import MAX_CERTIFICATE_BYTES, load_certificate, path_order
 from shared.envelope.der import Malformed, Reader
 from shared.errors import SignatureRefused
 from shared.keys.port import Decrypter, Signer
@@ -121,7 +121,7 @@ class SignerInfo:
 
     Attributes:
         certificate: The signer's.
-        chain: The other certificates of the file, in its order.
+        chain: The other certificates of the file, in its order; in that of the path if OpenSSL sorted them.
         signing_time: As the signer claims.
         attributes: The DER SET OF signedAttrs, the octets that are signed.
         hint: The contentDescription, if the profile has one.
@@ -206,7 +206,7 @@ def parse_signer_infos(
         hinted: Whether contentHint must be there; else it must not.
         foreign: Whether what OpenSSL writes is taken too: smimeCapabilities beside our attributes, and then, because
             the attribute is under the signature and says who wrote it, `rsaEncryption` as an RSA signer's algorithm and
-            certificates in DER order. No octet of a file thus gets a second spelling.
+            certificates in any order. Nothing else of a file gets a second spelling by that.
 
     Raises:
         Malformed: Not the structure.
@@ -251,9 +251,10 @@ def parse_signer_infos(
     if values[_MESSAGE_DIGEST] != der.octet_string(digest):
         raise SignatureRefused(reason=Text("内容与签名的摘要不符", "the content is not what was signed"))
     suites.verify_signature(certificate, signature, attributes)
+    chain = tuple(load_certificate(each) for each in rest)
     return SignerInfo(
         certificate,
-        tuple(load_certificate(each) for each in rest),
+        path_order(certificate, chain) if from_openssl else chain,
         der.parse_time(values[_SIGNING_TIME]),
         attributes,
         _parse_hint(values[_CONTENT_HINT]) if hinted else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -310,19 +310,16 @@ def check_path(
     leaf: Certificate, beside: Sequence[Certificate], believed: Mapping[str, Any], at: datetime, *, ordered: bool = True
 ) -> None:
     """Prove a certificate, with those that came beside it, all of them on the path (ENV-17, TRUST-12 to TRUST-16)."""
-    path, left = [leaf], list(beside)
-    while left:
-        parent = next((found for found in (left[:1] if ordered else left) if issued(path[-1], found)), None)
-        if parent is None:
-            raise Refused("a certificate beside the path")
-        left.remove(parent)
-        path.append(parent)
-    failure = Refused("no path to a root")
-    for candidate in _paths(path, believed):
-        try:
-            _check_path(candidate, believed, at)
-        except Refused as refused:
-            failure = refused
-        else:
-            return
+    failure = Refused("a certificate beside the path, or no path to a root")
+    for order in permutations(beside) if not ordered else [beside]:
+        path = [leaf, *order]
+        if not all(issued(child, parent) for child, parent in pairwise(path)):
+            continue
+        for candidate in _paths(path, believed):
+            try:
+                _check_path(candidate, believed, at)
+            except Refused as refused:
+                failure = refused
+            else:
+                return
     raise failure

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import os
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -774,6 +776,46 @@ def test_blocks_are_taken_alike() -> None:
         assert (project != sides.REFUSED) is fine
     for data in (wrapped(63), wrapped(76), wrapped(len(spelled)), good.replace(b" CMS", b" PKCS7"), good + good):
         assert sides.result(data) == (sides.REFUSED,) * 2
+
+
+def test_certificates_by_openssl_stand_in_any_order() -> None:
+    """It sorts them by their octets; the path is found all the same, the root included or not (TXT-7)."""
+    root = certify(named("R"), named("R"))
+    outer, inner = certify(named("O"), root.subject), certify(named("I"), named("O"))
+    signer = card(inner, roles=(RESULT,))
+    own, store = sides.der(signer.certificate), TrustStore(roots=(root,))
+    capabilities = writer.attribute("06092a864886f70d01090f", writer.tlv(0x30))
+    plain = writer.attributes(hashlib.sha256(SUCCESS).digest(), NOW, own)
+
+    def text(certificates: Sequence[bytes], attributes: list[bytes]) -> bytes:
+        return writer.armoured(SUCCESS, writer.signed_data(signer, attributes, certificates))
+
+    path = [own, *map(sides.der, (inner, outer, root))]
+    for length in (3, 4):
+        for order in itertools.permutations(path[:length]):
+            project, other = sides.result(text(order, sorted([*plain, capabilities])), store=store)
+            assert project == other != sides.REFUSED
+            project, other = sides.result(text(order, plain), store=store)
+            assert project == other
+            assert (project == sides.REFUSED) is (list(order) != path[:length])
+    stranger = sides.der(foreign_pki().root)
+    for wrong in ([*path, stranger], [stranger, *path], [own, path[2], path[3]], [own, path[1], path[3]], path[1:]):
+        assert sides.result(text(wrong, sorted([*plain, capabilities])), store=store) == (sides.REFUSED,) * 2
+
+
+def test_certificates_of_one_name_are_ordered_too() -> None:
+    """A root, its handover by the root before, and that one: there is one order, and it is not the first tried."""
+    key = pki().key("p256", "older")
+    first = certify(named("1"), named("1"), key=key, issuer_key=key)
+    handover, second = certify(named("2"), named("1"), issuer_key=key), certify(named("2"), named("2"))
+    signer = card(second, roles=(RESULT,))
+    own, store = sides.der(signer.certificate), TrustStore(roots=(first,))
+    capabilities = writer.attribute("06092a864886f70d01090f", writer.tlv(0x30))
+    attributes = sorted([*writer.attributes(hashlib.sha256(SUCCESS).digest(), NOW, own), capabilities])
+    for order in itertools.permutations([own, *map(sides.der, (second, handover, first))]):
+        data = writer.armoured(SUCCESS, writer.signed_data(signer, attributes, order))
+        project, other = sides.result(data, store=store)
+        assert project == other != sides.REFUSED
 
 
 # --- canonical JSON -------------------------------------------------------------------------------------------------

@@ -118,9 +118,14 @@ def block(body: bytes, signer: Any, signed_at: datetime, *, beside: Iterable[byt
     """Return the SignedData of a text, in DER."""
     own, *chain = ders(signer)
     signed = attributes(hashlib.sha256(body).digest(), signed_at, own)
-    certificates = tlv(0xA0, own, *(chain if beside is None else beside))
+    return signed_data(signer, signed, [own, *(chain if beside is None else beside)])
+
+
+def signed_data(signer: Any, signed: Sequence[bytes], certificates: Iterable[bytes]) -> bytes:
+    """Return the SignedData of a text with those attributes and certificates, in DER."""
     infos = tlv(0x31, signer_info(signer, signed))
-    inside = tlv(0x30, b"\x02\x01\x01", tlv(0x31, _SHA256), tlv(0x30, _DATA), certificates, infos)
+    found = tlv(0xA0, *certificates)
+    inside = tlv(0x30, b"\x02\x01\x01", tlv(0x31, _SHA256), tlv(0x30, _DATA), found, infos)
     return tlv(0x30, _SIGNED, tlv(0xA0, inside))
 
 
