@@ -751,7 +751,7 @@ def test_two_copies_of_one_minute_would_share_a_name_and_are_refused(card: Softw
     card.bind_report(first.nonce, DIGEST)
     card.examine(answer(first, digest=DIGEST, bureau_time=NOW), NOW)
     card.clear(NOW)
-    with pytest.raises(WrongState, match="very minute"):
+    with pytest.raises(WrongState, match="这一分钟"):
         card.copy(NOW + timedelta(seconds=1), kind="adhoc")
     assert card.copy(NOW + timedelta(minutes=1), kind="adhoc").name.stamp != first.name.stamp
 
