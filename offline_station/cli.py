@@ -1044,7 +1044,7 @@ def doctor(context: Context) -> Outcome:
         next_one = station.next_action()
     lines = []
     for finding in findings:
-        mark = "✓" if finding.ok else "✗"
+        mark = "√" if finding.ok else "×"  # both exist in the Chinese code page
         lines.append(
             Text(f"{mark} {finding.what.zh}：{finding.detail.zh}", f"{mark} {finding.what.en}: {finding.detail.en}")
         )
