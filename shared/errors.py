@@ -643,7 +643,10 @@ class ConfigurationError(StationError):
 
     code = "B5001"
     message = Text("配置有误：{reason}", "the configuration is wrong: {reason}")
-    hint = Text("执行 doctor 检查环境", "run doctor to check this station")
+    hint = Text(
+        "按上面的原因改正后再试；在开票机或上网机可执行 doctor 检查环境",
+        "correct what is named above and try again; on a station, doctor checks its surroundings",
+    )
 
 
 class KeyUnavailable(ConfigurationError):
@@ -662,7 +665,10 @@ class NotInitialised(ConfigurationError):
 
     code = "B5003"
     message = Text("本站尚未初始化（{home}）", "this station is not initialised ({home})")
-    hint = Text("先执行 {program} init", "run {program} init first")
+    hint = Text(
+        "先执行 {program} init；需要的参数见 {program} init --help",
+        "run {program} init first; {program} init --help lists what it needs",
+    )
 
 
 class AlreadyInitialised(ConfigurationError):
