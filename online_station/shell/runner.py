@@ -16,6 +16,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy.exc import DBAPIError
+
 from online_station.core.backoff import Backoff
 from online_station.core.decide import (
     AckDelivered,
@@ -173,6 +175,7 @@ class Station:
         self.intake = Intake(home, inbox, store, trust, self._tracker, checkpoint=checkpoint)
         self._offline_until = 0.0
         self._failures = 0
+        self._broke_off = False
 
     # Passes
 
@@ -180,14 +183,17 @@ class Station:
         """Find out what a crash left: half-written files go, unanswered requests become questions."""
         for folder in (self.home.spool, self.home.results, self.home.quarantine, self.home.trust, self.outbox):
             sweep(folder)
-        now = self._clock.now()
+        self._question_what_was_sent()
+        self._adopt_orphans(self._clock.now())
+
+    def _question_what_was_sent(self) -> None:
+        """Let every request whose answer was not kept be asked about: nobody sends while this is called (GW-6)."""
         for row in self.store.reports():
             if row.state is OnlineState.SENDING:
                 self._apply(row.digest, ReplyLost(), Pass(), note=ENDED_WHILE_SENDING)
         for ack in self.store.acks():
             if ack.state == ACK_SENDING:
-                self.store.set_ack(ack.sha256, ACK_UNKNOWN, attempts=ack.attempts, due_at=now)
-        self._adopt_orphans(now)
+                self.store.set_ack(ack.sha256, ACK_UNKNOWN, attempts=ack.attempts, due_at=self._clock.now())
 
     def _adopt_orphans(self, now: datetime) -> None:
         """Note reports that were kept in the spool when the process died before noting them."""
@@ -274,11 +280,16 @@ class Station:
         done = Pass()
         try:
             self._take(done, patient=False)
-        except (TaxferryError, OSError) as error:
+        except (TaxferryError, OSError, DBAPIError) as error:
             self._trouble(error)
         try:
+            if self._broke_off:
+                self._question_what_was_sent()
+                self._broke_off = False
             self._work(done, stop=stop)
-        except (TaxferryError, OSError) as error:
+        except (TaxferryError, OSError, DBAPIError) as error:
+            # Perhaps between a request and its answer.
+            self._broke_off = True
             self._trouble(error)
 
     def _trouble(self, error: Exception) -> None:

@@ -294,10 +294,12 @@ class Store:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.exec_driver_sql("COMMIT")
             except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
+                # A full disk may have ended the transaction already, or leave it open when the commit fails.
+                with contextlib.suppress(sa.exc.DBAPIError):
+                    connection.exec_driver_sql("ROLLBACK")
                 raise
-            connection.exec_driver_sql("COMMIT")
 
     def change_counter(self) -> int:
         """Return a number that differs after another process has written."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import threading
 import time
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from online_station.shell.intake import scan
 from online_station.shell.setup import opened
@@ -233,6 +236,63 @@ def test_the_service_takes_what_arrives_and_hears_an_operator(station_desk):
             thread.join(10)
     assert not thread.is_alive()
     assert {"taken", "state"} <= {e["event"] for e in told}
+
+
+def test_the_service_outlives_a_full_database(station_desk):
+    done = station_desk.report(0)
+    station_desk.once()
+    told = []
+    with station_desk.station(notify=told.append) as station:
+
+        def pages(most: int | None) -> int:
+            with station.store._engine.connect() as connection:
+                count = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+                connection.exec_driver_sql(f"PRAGMA max_page_count={count if most is None else most}")
+                return count
+
+        pages(None)
+        with contextlib.suppress(DBAPIError):
+            for _ in range(5000):
+                station.store.note(done, "x", station_desk.clock.now(), "y" * 400)
+        stop, wake = threading.Event(), threading.Event()
+        thread = threading.Thread(target=station.run, args=(stop, wake))
+        thread.start()
+        try:
+            digest = station_desk.report(1)
+            until(lambda: any(e["event"] == "trouble" for e in told))
+            pages(1 << 20)  # somebody made room
+            until(lambda: station_desk.state(digest) == "accepted")
+        finally:
+            stop.set()
+            wake.set()
+            thread.join(10)
+    assert not thread.is_alive()
+    assert station_desk.bureau.puts[digest] == 1
+
+
+def test_the_service_asks_after_an_upload_whose_answer_it_could_not_keep(station_desk):  # GW-6
+    """A disk that is full at that moment must not leave the report as `sending` until somebody restarts the service."""
+    points = []
+
+    def full_once(point: str) -> None:
+        points.append(point)
+        if point == "upload answered" and points.count(point) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    station_desk.checkpoint = full_once
+    stop, wake = threading.Event(), threading.Event()
+    with station_desk.station() as station:
+        thread = threading.Thread(target=station.run, args=(stop, wake))
+        thread.start()
+        try:
+            digest = station_desk.report()
+            until(lambda: station_desk.state(digest) == "accepted")
+        finally:
+            stop.set()
+            wake.set()
+            thread.join(10)
+    assert not thread.is_alive()
+    assert station_desk.bureau.puts[digest] == 1
 
 
 def until(condition):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from online_station.core.decide import HoldReason, OperatorHold, OperatorRelease, OperatorRetry
 from shared.clock import FixedClock
+from shared.envelope.textsign import sign_text
 from shared.errors import BureauRefused, BureauUnreachable, ClockSkew, OtherReport, SignatureRefused
-from shared.ids import Nonce, parse_stamp
+from shared.ids import Nonce, ReportDigest, parse_stamp
+from shared.model.receipt import Receipt, render_receipt
 from shared.model.result import parse_result, prove_result
+from shared.model.standing import ReportStatus
 from shared.states import OnlineState
-from tests.support.pki import NOW, foreign_pki
+from tests.support.online import make_report
+from tests.support.pki import NOW, foreign_pki, pki
 
 
 def sent(bureau):
@@ -271,6 +277,52 @@ def test_a_yes_that_nobody_signed_is_no_receipt(station_desk, page):
     desk.once()
     assert desk.state(digest) == "accepted"
     assert [m for m, p, _ in bureau.log if p.endswith(digest)] == ["PUT", "GET", "PUT"]
+
+
+def status_of(digest, state, **more) -> bytes:
+    return ReportStatus(report_digest=digest, state=state, **more).model_dump_json().encode()
+
+
+def test_an_upload_that_arrived_in_part_only_is_sent_again(station_desk):  # GW-11
+    desk, bureau = station_desk, station_desk.bureau
+    bureau.misbehave("put", "refuse")
+    digest = desk.report()
+    bureau.misbehave("status", status_of(digest, "partial", offset=10))
+    desk.once()
+    assert desk.state(digest) == "accepted"
+    assert [m for m, p, _ in bureau.log if p.endswith(digest)] == ["PUT", "GET", "PUT"]
+    assert bureau.reports[digest].receipt
+
+
+def test_an_upload_that_the_bureau_still_receives_is_asked_about_until_it_knows(station_desk):  # GW-6, GW-11
+    desk, bureau = station_desk, station_desk.bureau
+    bureau.misbehave("put", "refuse")
+    digest = desk.report()
+    bureau.misbehave("status", status_of(digest, "receiving", ask_after_seconds=120))
+    desk.once()
+    row = desk.row(digest)
+    assert (row.state.value, row.snapshot.receipt_no) == ("unknown", "")
+    assert row.snapshot.due_at >= NOW + timedelta(seconds=120)
+    assert bureau.puts[digest] == 1
+    for _ in range(2):
+        desk.clock.moment = desk.row(digest).snapshot.due_at
+        desk.once()
+    assert desk.state(digest) == "accepted"
+    assert [m for m, p, _ in bureau.log if p.endswith(digest)] == ["PUT", "GET", "GET", "PUT"]
+
+
+@pytest.mark.parametrize(
+    "signer", [lambda: foreign_pki().bureau_result, lambda: pki().card(), lambda: pki().trust_signer]
+)
+def test_a_receipt_that_the_bureau_did_not_sign_is_not_believed(station_desk, signer):  # GW-3
+    desk, bureau = station_desk, station_desk.bureau
+    digest = desk.report()
+    _, made = make_report()
+    receipt = Receipt(made.header.name, ReportDigest(digest), "R1", NOW, 600)
+    bureau.misbehave("put", sign_text(render_receipt(receipt), signer(), signing_time=NOW))
+    desk.once()
+    row = desk.row(digest)
+    assert (row.state.value, row.snapshot.receipt_no) == ("unknown", "")
 
 
 def test_another_report_s_receipt_is_not_believed(station_desk):
