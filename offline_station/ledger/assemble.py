@@ -399,16 +399,25 @@ class Assembler:
 
     def _status(self, raw: RawInvoice, amount: int, tax: int, *, void: bool) -> InvoiceStatus:
         negative = (amount, tax) < (0, 0)
+        if amount * tax < 0:
+            # A card and the bureau add positive and negative invoices apart, amounts and taxes alike (REP-21).
+            self._problem(
+                raw.place.at(raw.titles.get("tax", "税额")),
+                "合计金额与合计税额一正一负",
+                "its amount and its tax have opposite signs",
+            )
+            raise _Refused
         said = unicodedata.normalize("NFKC", text_of(raw.head.get("sign"))).lower()
         if said in {"是", "y", "1", "true"} | {"否", "n", "0", "false"}:
             says_negative = said in {"否", "n", "0", "false"}
-            if says_negative != negative and (amount or tax):
+            if not amount and not tax:
+                negative = says_negative
+            elif says_negative != negative:
                 self._problem(
                     raw.place.at(raw.titles.get("sign", "是否正数发票")),
                     "“是否正数发票”与金额的正负不符",
                     "its sign and its amount contradict each other",
                 )
-            negative = says_negative
         if not amount and not tax and not void:
             self._warning(
                 raw.place.at(raw.titles.get("amount", "金额")),

@@ -6,9 +6,10 @@ sends may grow new members.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 
 class SignedModel(BaseModel):
@@ -30,11 +31,17 @@ class WireModel(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
 
+def _existing_day(text: str) -> str:
+    date.fromisoformat(text)
+    return text
+
+
 Amount = Annotated[str, StringConstraints(pattern=r"^-?(0|[1-9][0-9]{0,12})\.[0-9]{2}$", max_length=17)]
 """Yuan with two decimals (REP-11); negative zero is refused by `money.parse_fen`."""
 Number = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,15}(\.[0-9]{1,18})?$", max_length=35)]
 """A price or a quantity as the invoice writes it (REP-12)."""
-IsoDay = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+IsoDay = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_existing_day)]
+"""A day that exists, `2026-07-31` (FORM-3)."""
 Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 TaxpayerIdText = Annotated[str, StringConstraints(pattern=r"^([0-9A-Z]{15}|[0-9A-Z]{17}|[0-9A-Z]{18}|[0-9A-Z]{20})$")]

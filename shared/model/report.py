@@ -131,6 +131,13 @@ class _Sums(SignedModel):
         return self
 
 
+def _fits(amount: str, status: str) -> bool:
+    """Return whether an amount may stand for something of this status, by its sign alone (REP-21, REP-23)."""
+    if status.startswith("positive"):
+        return not amount.startswith("-")
+    return amount == "0.00" or (status.startswith("negative") and amount.startswith("-"))
+
+
 SUM_FIELDS: Final = (
     "positive_amount",
     "positive_tax",
@@ -153,7 +160,8 @@ COUNT_FIELDS: Final = (
 class KindSummary(_Sums):
     """The card's figures of one invoice kind: stock, counts by status, sums by status (REP-21).
 
-    Every count is of invoices. Negative (red) sums are negative or zero. Void sums are what the voided invoices said.
+    Every count is of invoices. Negative (red) sums are never above zero, positive ones never below. Void sums are what
+    the voided invoices said.
     Identity: closing = opening + bought − returned − (all five counts).
     """
 
@@ -169,6 +177,12 @@ class KindSummary(_Sums):
     negative_void_count: Count
     blank_void_count: Count
 
+    @model_validator(mode="after")
+    def _signs(self) -> Self:
+        if not all(_fits(getattr(self, name), name) for name in SUM_FIELDS):
+            raise ValueError("a sum with the wrong sign")
+        return self
+
     @property
     def used(self) -> int:
         """Invoices used up: the five counts together."""
@@ -177,6 +191,8 @@ class KindSummary(_Sums):
 
 class RateSummary(_Sums):
     """The figures of one kind at one tax rate (REP-22); the rates of a kind add up to its `KindSummary`.
+
+    They may have either sign: the discounts at a rate may outweigh its goods.
 
     Attributes:
         rate: A decimal fraction (`0.13`), `exempt` (免税), `untaxed` (不征税), `margin` (差额征税, printed `***`)
@@ -209,7 +225,7 @@ class InvoiceLine(SignedModel):
 
 
 class Invoice(SignedModel):
-    """One invoice with its lines (REP-23). A blank voided one has no lines and zero sums."""
+    """One invoice with its lines (REP-23). Its sums have the sign of its status; a blank voided one has no lines."""
 
     type: Literal["invoice"] = "invoice"
     kind: InvoiceKind
@@ -227,6 +243,13 @@ class Invoice(SignedModel):
     lines: tuple[InvoiceLine, ...] = Field(default=(), max_length=MAX_LINES_PER_INVOICE)
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    @model_validator(mode="after")
+    def _signs(self) -> Self:
+        status = self.status
+        if not (_fits(self.amount, status) and _fits(self.tax, status)) or (status == "blank-void" and self.lines):
+            raise ValueError("amounts or lines that do not fit the status")
+        return self
 
     @property
     def key(self) -> str:

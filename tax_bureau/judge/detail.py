@@ -113,10 +113,6 @@ def read_content(header: PublicHeader, rows: Iterable[tuple[int, bytes]]) -> Rea
             lines += len(row.lines)
             _, amount_field, _ = _FIELDS_OF_STATUS[row.status]
             _add_invoice(row, by_kind[row.kind])
-            if not amount_field and (row.lines or parse_fen(row.amount) or parse_fen(row.tax)):
-                raise ReportContentInvalid(
-                    line=number, reason=Text("空白废票不应有金额", "a blank voided invoice with amounts or lines")
-                )
             if row.lines:
                 _add_lines(row, by_rate)
                 if len(by_rate) > MAX_RATES:

@@ -74,6 +74,11 @@ def same(data: bytes, **how: Any) -> Any:
         (0, {"bought": 4, "closing": 4}, False),
         (0, {"positive_count": 2, "closing": 4}, True),
         (0, {"positive_amount": "300.01"}, True),
+        (0, {"positive_amount": "-300.00"}, None),
+        (0, {"positive_void_tax": "-0.01"}, None),
+        (0, {"negative_amount": "0.01"}, None),
+        (0, {"negative_amount": "-0.01"}, True),
+        (0, {"negative_void_tax": "1.00"}, None),
         (0, {"opening": -1}, None),
         (0, {"returned": 1 << 53}, None),
         (0, {"positive_tax": "39.0"}, None),
@@ -87,17 +92,30 @@ def same(data: bytes, **how: Any) -> Any:
         (1, {"rate": "1"}, None),
         (1, {"kind": "028"}, True),
         (1, {"positive_tax": "38.99"}, True),
+        (1, {"positive_amount": "-1.00"}, True),
+        (1, {"negative_void_tax": "1.00"}, True),
         (2, {"day": "2026-07-01"}, False),
         (2, {"day": "2026-06-30"}, True),
         (2, {"day": "2026-7-01"}, None),
+        (2, {"day": "2026-02-30"}, None),
+        (2, {"day": "2026-02-29"}, None),
+        (2, {"day": "2024-02-29"}, True),
+        (2, {"day": "0000-07-01"}, None),
         (2, {"code": ""}, False),
         (2, {"code": "1" * 11}, None),
         (2, {"number": "1" * 20}, False),
         (2, {"number": "1" * 9}, None),
-        (2, {"status": "negative"}, True),
+        (2, {"status": "negative"}, None),
+        (2, {"status": "negative-void"}, None),
+        (2, {"status": "positive-void"}, True),
         (2, {"status": "void"}, None),
         (2, {"status": "blank-void"}, None),
-        (2, {"amount": "-100.00"}, True),
+        (2, {"amount": "-100.00"}, None),
+        (2, {"tax": "-0.01"}, None),
+        (2, {"amount": "0.00"}, True),
+        (2, {"status": "negative", "amount": "-100.00"}, None),
+        (2, {"status": "negative", "amount": "-100.00", "tax": "0.00"}, True),
+        (2, {"status": "negative", "amount": "0.00", "tax": "0.00", "lines": []}, True),
         (2, {"lines": []}, True),
         (2, {"lines": [sides.line(10000, 1300)] * 2001}, None),
         (2, {"lines": [sides.line(10000, 1300, rate="exempt")]}, True),
@@ -120,6 +138,24 @@ def test_content_is_judged_alike(place: int, changes: dict[str, Any], differs: b
     rows = sides.rows(sides.invoice(n) for n in range(1, 4))
     rows[place] |= changes
     assert same(report(rows))[-1] == ("content" if differs is None else differs)
+
+
+def test_a_discount_may_outweigh_its_rate() -> None:
+    """Signs are those of whole invoices and kinds; a rate may go the other way (REP-21 to REP-23)."""
+    both = [sides.line(10000, 1300), sides.line(-1000, -60, rate="0.06", nature="discount")]
+    summary, rate, one, trailer = sides.rows([sides.invoice(1, amount="90.00", tax="12.40", lines=both)])
+    parts = [
+        rate | {"positive_amount": "100.00", "positive_tax": "13.00"},
+        rate | {"rate": "0.06", "positive_amount": "-10.00", "positive_tax": "-0.60"},
+    ]
+    assert same(report([summary, *parts, one, trailer], header={"invoice_count": 1}))[-1] is False
+
+
+def test_an_invoice_of_nothing_has_either_sign() -> None:
+    """A total of zero is neither above nor below it (REP-23)."""
+    nothing = {"amount": "0.00", "tax": "0.00", "lines": [sides.line(0, 0)]}
+    rows = sides.rows(sides.invoice(n, status, **nothing) for n, status in enumerate(sides.STATUSES[:4], 1))
+    assert same(report(rows, header={"invoice_count": 4}))[-1] is False
 
 
 def test_order_is_judged_alike() -> None:

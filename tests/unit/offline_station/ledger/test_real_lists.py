@@ -252,8 +252,16 @@ def test_remarks_name_the_blue_invoice_in_several_wordings(remark: str, blue: tu
 
 def test_the_sign_column_must_agree_with_the_amount(tmp_path: Path) -> None:
     assert one(tmp_path, {**ROW, "是否正数发票": "是"}).invoice.status == "positive"
-    problem = refused(tmp_path, {**ROW, "是否正数发票": "否"}).problems[0]
-    assert problem.place.column == "是否正数发票"
+    findings = refused(tmp_path, {**ROW, "是否正数发票": "否"})
+    assert [problem.place.column for problem in findings.problems] == ["是否正数发票"]
+
+
+def test_amount_and_tax_have_one_sign(tmp_path: Path) -> None:
+    """Discounts at a rate of their own could turn them apart; no summary has a place for that (REP-21, REP-23)."""
+    discount = {**ROW, "数量": "", "单价": "", "金额": "-99.00", "税额": "-13.01"}
+    findings = refused(tmp_path, ROW, discount)
+    assert [problem.place.column for problem in findings.problems] == ["税额"]
+    assert one(tmp_path, ROW, {**discount, "税额": "-13.00"}).invoice.status == "positive"
 
 
 def test_a_discount_stands_inside_a_positive_invoice(tmp_path: Path) -> None:
