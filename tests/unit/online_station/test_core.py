@@ -190,3 +190,16 @@ def test_the_board_counts_what_the_bureau_has():
     (line,) = board([(accepted, 0), (held, 2)], {})
     assert (line.expected, line.reported, line.missing, line.declared) == ((0, 2), (0,), (2,), None)
     assert "2 台中 1 台已报" in str(line.in_words)
+
+
+def test_a_report_that_is_released_before_it_was_held_is_sent_whatever_the_standing_is():
+    released, _ = after(Proved(), OperatorRelease())
+    assert (released.state, released.released) == (OnlineState.PROVEN, True)
+    assert next_step(released) is Step.SEND
+
+
+def test_a_bureau_that_never_sees_what_is_sent_is_not_flooded():  # GW-8
+    snapshot, _ = after(Proved(), Checked(None), ReplyLost(), NeverSeen())
+    assert snapshot.due_at == NOW, "the first time at once"
+    snapshot, _ = after(Checked(None), ReplyLost(), NeverSeen(), start=snapshot)
+    assert snapshot.due_at >= NOW + timedelta(seconds=5)

@@ -104,6 +104,15 @@ def test_a_refusal_shows_the_field_s_code(gateway, bureau, report):
     assert "2735 未开户" in str(caught.value)
 
 
+def test_what_is_sent_where_is_not_decided_by_variables(gateway, report, monkeypatch):
+    """A proxy in the environment would see every request; `init --proxy` says which one is meant."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert gateway.put_report(*report)
+
+
 def test_nobody_listens(report):
     """GW-2."""
     with socket.create_server(("127.0.0.1", 0)) as closed:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
+import io
 import os
 import threading
 import time
@@ -11,13 +13,17 @@ import time
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from online_station.shell import intake
 from online_station.shell.intake import scan
 from online_station.shell.setup import opened
 from online_station.shell.store import Store
 from online_station.shell.watcher import InboxWatcher
-from shared.errors import ConfigurationError, StationBusy, StoreDamaged
+from shared.envelope.textsign import sign_text
+from shared.errors import ConfigurationError, NameContradicts, OtherReport, StationBusy, StoreDamaged, TaxferryError
+from shared.ids import Nonce, ReportDigest
+from shared.model.ack import prove_ack, render_ack
 from tests.support.online import make_report
-from tests.support.pki import foreign_pki
+from tests.support.pki import NOW, foreign_pki
 
 NAME = "310100000000000_0_202608010000"
 
@@ -162,6 +168,94 @@ def test_a_name_in_another_encoding_stops_nothing(station_desk):
     with opened(station_desk.home) as store:
         notes = [event.note for event in store.events(made.digest)]
     assert "七月报税.dat" in notes
+
+
+def test_another_file_that_took_the_name_meanwhile_is_not_removed(station_desk):
+    _, first = make_report(0)
+    path = station_desk.inbox / first.header.name.file_name(".dat")
+    later, second = make_report(0, sequence=8, nonce=Nonce("1" * 32))
+
+    def replaced(point):
+        if point == "report noted" and station_desk.checkpoint is not None:
+            station_desk.checkpoint = None
+            path.unlink()
+            path.write_bytes(later)
+
+    station_desk.checkpoint = replaced
+    digest = station_desk.report(0)
+    with station_desk.station() as station:
+        station.once(patient=False)
+        assert path.read_bytes() == later
+        station.once(patient=False)
+    assert [station_desk.row(d).digest for d in (digest, second.digest)] == [digest, second.digest]
+    assert not path.exists()
+
+
+def test_a_file_that_changes_between_the_proof_and_the_copy_is_not_kept(station_desk, monkeypatch):
+    digest = station_desk.report()
+    (path,) = station_desk.inbox.iterdir()
+    data = path.read_bytes()
+
+    class Changing(io.BytesIO):
+        """Reads as a whole report until it was read to its end, and damaged after that."""
+
+        seen = False
+
+        def fileno(self):
+            return handle.fileno()
+
+        def read(self, size=-1):
+            found = super().read(size)
+            if self.tell() == len(data):
+                self.seen = True
+            return found
+
+        def seek(self, offset, whence=0):
+            if self.seen and (offset, whence) == (0, 0):
+                damaged = data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+                self.seen = False
+                super().seek(0)
+                super().write(damaged)
+            return super().seek(offset, whence)
+
+    with path.open("rb") as handle, station_desk.station() as station:
+        monkeypatch.setattr(intake, "open_regular", lambda _: Changing(data))
+        with pytest.raises(TaxferryError):
+            station.intake.take_report(path, NOW, named=None, remove=True)
+    assert not station_desk.home.report_file(digest).exists()
+    assert path.read_bytes() == data
+
+
+def test_a_clear_receipt_by_another_card_s_hand_is_not_delivered(station_desk):
+    """Machine 1 signs a receipt in its own name, for the digest of machine 0's report."""
+    desk = station_desk
+    mine, other = desk.report(0), desk.report(1)
+    desk.once()
+    for digest in (mine, other):
+        desk.bureau.succeed(digest)
+    desk.ask_now()
+    path = desk.ack(other)
+    proven = prove_ack(path.read_bytes(), desk.bureau.pki.trust, at=NOW)
+    forged = dataclasses.replace(proven.ack, report_digest=ReportDigest(mine))
+    path.write_bytes(
+        sign_text(render_ack(forged), desk.bureau.pki.card(machine_no=1, key_type="p256"), signing_time=NOW)
+    )
+    harvest = desk.once().harvest
+    assert [type(error) for error in harvest.rejected] == [OtherReport]
+    assert desk.bureau.acks[mine] == 0
+    assert desk.state(mine) == "staged"
+
+
+def test_a_clear_receipt_under_another_s_name_is_refused(station_desk):
+    desk = station_desk
+    digest = desk.report(0)
+    desk.once()
+    desk.bureau.succeed(digest)
+    desk.ask_now()
+    desk.ack(digest, name="310100000000000_1_202608010000.ack")
+    harvest = desk.once().harvest
+    assert [type(error) for error in harvest.rejected] == [NameContradicts]
+    assert desk.bureau.acks[digest] == 0
 
 
 def test_a_missing_inbox_is_a_clear_error(tmp_path):

@@ -7,16 +7,17 @@ from datetime import timedelta
 import pytest
 
 from online_station.core.decide import HoldReason, OperatorHold, OperatorRelease, OperatorRetry
+from online_station.shell.staging import stage
 from shared.clock import FixedClock
 from shared.envelope.textsign import sign_text
-from shared.errors import BureauRefused, BureauUnreachable, ClockSkew, OtherReport, SignatureRefused
-from shared.ids import Nonce, ReportDigest, parse_stamp
+from shared.errors import BureauRefused, BureauUnreachable, ClockSkew, OtherReport, SignatureRefused, TaxferryError
+from shared.ids import MachineNo, Nonce, ReportDigest, ReportName, TaxpayerId, parse_stamp
 from shared.model.receipt import Receipt, render_receipt
 from shared.model.result import parse_result, prove_result
 from shared.model.standing import ReportStatus
 from shared.states import OnlineState
 from tests.support.online import make_report
-from tests.support.pki import NOW, foreign_pki, pki
+from tests.support.pki import NOW, TAXPAYER, foreign_pki, pki
 
 
 def sent(bureau):
@@ -311,6 +312,36 @@ def test_an_upload_that_the_bureau_still_receives_is_asked_about_until_it_knows(
     assert [m for m, p, _ in bureau.log if p.endswith(digest)] == ["PUT", "GET", "GET", "PUT"]
 
 
+def test_another_report_s_status_is_no_answer(station_desk):
+    desk, bureau = station_desk, station_desk.bureau
+    bureau.misbehave("put", "refuse")
+    digest = desk.report()
+    bureau.misbehave("status", status_of("f" * 64, "stored", receipt_no="R9"))
+    desk.once()
+    row = desk.row(digest)
+    assert (row.state.value, row.snapshot.receipt_no, bureau.puts[digest]) == ("unknown", "", 1)
+
+
+@pytest.mark.parametrize("status", [400, 401, 408])
+def test_a_refused_request_is_no_word_about_the_report(station_desk, status):  # GW-15
+    desk, bureau = station_desk, station_desk.bureau
+    bureau.misbehave("put", status)
+    digest = desk.report()
+    desk.once()
+    assert desk.state(digest) == "proven"
+    desk.clock.advance(hours=1)
+    desk.once()
+    assert desk.state(digest) == "accepted"
+
+
+@pytest.mark.parametrize("data", [b"", b"Y", b"Y\r\n", "税渡 报税结果 1\r\n".encode()])
+def test_what_is_no_result_is_never_staged(station_desk, data):  # RES-2, GW-9
+    desk = station_desk
+    with desk.station() as station, pytest.raises(TaxferryError):
+        stage(data, desk.outbox, station.trust.store, station.store, desk.home.quarantine, NOW)
+    assert list(desk.outbox.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "signer", [lambda: foreign_pki().bureau_result, lambda: pki().card(), lambda: pki().trust_signer]
 )
@@ -432,6 +463,11 @@ def test_machines_that_came_first_are_asked_about_when_the_last_one_is_accepted(
     [
         lambda b, d: b.succeed(d, nonce=Nonce("f" * 32)),
         lambda b, d: b.succeed(d, card_no="TC999999"),
+        # Sealed again, a copy keeps name and nonce: only the digest tells the two reports apart.
+        lambda b, d: b.succeed(d, report_digest=ReportDigest("f" * 64)),
+        lambda b, d: b.succeed(
+            d, name=ReportName(TaxpayerId(TAXPAYER), MachineNo(1), b.reports[d].proven.header.name.stamp)
+        ),
         lambda b, d: b.succeed(d, signer=foreign_pki().bureau_result),
         lambda b, d: b.succeed(d, signer=b.pki.card()),
         lambda b, d: setattr(b.reports[d], "answer", b""),

@@ -170,6 +170,25 @@ def test_a_complete_temporary_is_published_over_an_old_file(tmp_path: Path) -> N
     assert litter(tmp_path) == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="platform: directories cannot be synced")
+@pytest.mark.parametrize("way", ["publish", "copy"])
+def test_every_way_syncs_the_content_before_the_name_and_the_directory_after_it(
+    tmp_path: Path, disk: Disk, way: str
+) -> None:
+    source = temporary_beside(tmp_path / "a")
+    source.write_bytes(NEW)
+    if way == "publish":
+        publish(source, tmp_path / "a")
+    else:
+        copy_durably(source, tmp_path / "a")
+    assert [call for call in disk.calls if call != "open file"] == [
+        "fsync file",
+        "replace",
+        "open directory",
+        "fsync directory",
+    ]
+
+
 @pytest.mark.parametrize("step", ["fsync file", "replace"])
 def test_a_publication_that_fails_gives_nothing_a_final_name(tmp_path: Path, disk: Disk, step: str) -> None:
     path = tmp_path / "a.dat"
