@@ -94,7 +94,8 @@ def _definite(data: bytes, at: int, identifier: int) -> tuple[bytes, int]:
 
 
 def _recipients(element: bytes) -> list[dict[str, Any]]:
-    """Return the recipients of an envelope (ENV-6)."""
+    """Return the recipients of an envelope (ENV-6, ENV-11)."""
+    need(len(content(element)) <= 65536, "recipients of more than 65536 octets")
     members = only(element, SET).all()
     need(1 <= len(members) <= 16, "no recipient, or too many")
     in_set_order(members)

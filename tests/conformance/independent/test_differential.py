@@ -248,7 +248,7 @@ def inner_of(data: bytes) -> bytes:
 def test_an_altered_envelope_under_a_new_signature() -> None:
     """Whoever holds a card and alters the envelope is refused all the same (ENV-2, ENV-6, ENV-10, ENV-15).
 
-    The names of recipients are left out: what stands in them is compared, and not read.
+    The names of recipients are left out: what stands in them is compared, and not read (the test after this).
     """
     signer = pki().card(key_type="p256")
     data = report(recipients=[envelope_key("rsa"), envelope_key("p256")])
@@ -265,6 +265,60 @@ def test_an_altered_envelope_under_a_new_signature() -> None:
         assert same(writer.signed(changed, header, signer, NOW))[0] == sides.REFUSED, at
         cut = inner[:at] + inner[at + 1 :]
         assert same(writer.signed(cut, header, signer, NOW)) == NOTHING[0], at
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("3000", True),
+        ("3002ffff", True),
+        ("30023100", True),
+        ("300d310b3009060355040313023f3f", True),
+        ("300c310a300806035504030c01ff", True),
+        ("30820002ffff", False),
+        ("3003ffff", False),
+        ("3102ffff", False),
+        ("30", False),
+    ],
+)
+def test_names_of_other_recipients_are_not_looked_into(name: str, good: bool) -> None:
+    """A name is one element that is compared with those of certificates, whatever is inside (ENV-6)."""
+    rsa, p256 = envelope_key("rsa"), envelope_key("p256")
+
+    def infos(key: bytes) -> bytes:
+        made = writer.recipient(p256, key)
+        issuer = only(writer.named(p256), 0x30).whole(0x30)
+        parts = only(made, 0xA1).all()
+        *_, wrapped = only(content(parts[3]), 0x30).all()
+        serial = only(writer.named(p256), 0x30).all()[1]
+        assert issuer in parts[3]
+        entry = writer.tlv(0x30, writer.tlv(0x30, bytes.fromhex(name), serial), wrapped)
+        changed = writer.tlv(0xA1, *parts[:3], writer.tlv(0x30, entry))
+        return writer.tlv(0x31, *sorted([changed, writer.recipient(rsa, key)]))
+
+    found = same(forged(infos=infos))
+    assert found[-1] is False if good else found == NOTHING[0]
+
+
+@pytest.mark.parametrize(("size", "good"), [(65536, True), (65537, False)])
+def test_recipients_are_limited_alike(size: int, good: bool) -> None:
+    """The content of recipientInfos has at most 65536 octets (ENV-11)."""
+    rsa = envelope_key("rsa")
+
+    def infos(key: bytes) -> bytes:
+        made = writer.recipient(rsa, key)
+        version, _, *rest = only(made, 0x30).all()
+        serial = only(writer.named(rsa), 0x30).all()[1]
+        room = size - len(made)
+        for octets in range(room - 500, room):
+            name = writer.tlv(0x30, writer.tlv(4, bytes(octets)))
+            other = writer.tlv(0x30, version, writer.tlv(0x30, name, serial), *rest)
+            if len(other) == room:
+                return writer.tlv(0x31, *sorted([made, other]))
+        raise AssertionError(size)
+
+    found = same(forged(infos=infos))
+    assert found[-1] is False if good else found == NOTHING[0]
 
 
 def forged(frame: Any = None, infos: Any = None, **how: Any) -> bytes:
