@@ -57,7 +57,7 @@ from tests.support.offline import (
     taxcard,
     trust_text,
 )
-from tests.support.pki import OTHER_TAXPAYER, TAXPAYER, foreign_pki, pki, rogue_pki
+from tests.support.pki import NOT_BEFORE, OTHER_TAXPAYER, TAXPAYER, foreign_pki, pki, rogue_pki
 
 LATER = NOW + timedelta(days=1)
 
@@ -705,6 +705,13 @@ def test_the_floor_of_time_is_what_a_bureau_proved(card: SoftwareCard) -> None:
     assert reading.at == datetime(2026, 8, 18, 9, 0, tzinfo=CHINA)
     with pytest.raises(Locked):
         card.copy(NOW, kind="period", again=True)
+
+
+def test_a_result_is_proven_at_the_floor_of_time(card: SoftwareCard) -> None:
+    """CARD-12: with a clock of years ago no certificate would be valid yet, and with one put back an expired one would."""
+    made = copied(card)
+    card.examine(answer(made, 1, code="271D", bureau_time=NOW), NOW)
+    assert card.examine(answer(made, 2, bureau_time=NOW), NOT_BEFORE - timedelta(days=365)).effect == "remembered"
 
 
 def test_the_floor_of_time_never_sinks(card: SoftwareCard) -> None:
