@@ -18,8 +18,9 @@ from shared.model.result import is_processing
 from shared.model.standing import parse_report_status, parse_standing
 from shared.model.trust import prove_trust
 from tax_bureau.app import STATUS, make_app
+from tax_bureau.caller import Doorkeeper, Request
 from tax_bureau.openapi import document as openapi
-from tax_bureau.refusal import Kind
+from tax_bureau.refusal import Kind, Refusal
 from tax_bureau.store import Report
 from tests.support.bureau import AGENCY, PERIOD, Client, Office, Reply, send
 from tests.support.pki import OTHER_TAXPAYER, TAXPAYER, foreign_pki
@@ -224,6 +225,19 @@ def test_altered_signature_is_refused(office: Office, name: str) -> None:
     headers = client.sign("GET", STANDING)
     other = client.sign("GET", STANDING, nonce=secrets.token_hex(16))
     problem(client.get(STANDING, headers={**headers, name: other[name]}), 403, "2734")
+
+
+@pytest.mark.parametrize("name", ["host", "signature", "signature-input", "content-digest", "content-range"])
+def test_field_that_stands_twice_is_refused_whichever_one_would_verify(office: Office, name: str) -> None:  # GW-20
+    target = f"/v1/reports/{'0' * 64}/ack"
+    signed = {"host": "bureau.test", **office.client().sign("PUT", target, b"x")}
+    fields = [(field.lower(), value) for field, value in signed.items()]
+    door = Doorkeeper(office.bureau.store, office.clock)
+    for twice in ([(name, "x"), *fields, (name, "x")], [*fields, (name, dict(fields).get(name, "x")), (name, "x")]):
+        with pytest.raises(Refusal) as caught:
+            door.admit(Request("PUT", target, "", tuple(twice)))
+        assert caught.value.kind is Kind.BAD_REQUEST
+    assert door.admit(Request("PUT", target, "", tuple(fields))).taxpayer_id == TAXPAYER
 
 
 def test_signature_for_another_path_is_refused(office: Office) -> None:

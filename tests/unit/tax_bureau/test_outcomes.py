@@ -87,6 +87,19 @@ def test_summary_unlike_detail_is_2715_whatever_was_declared(office: Office) -> 
     assert "300.00" in result.message
 
 
+def test_failure_that_needs_a_new_report_is_not_reopened_by_resending(office: Office) -> None:  # GW-4, JUDGE-13
+    office.declare()
+    data, report = office.seal(content=tampered_rows(b'"positive_amount":"300.00"', b'"positive_amount":"300.01"'))
+    client = office.client()
+    receipt = client.put_report(report.digest, data).body
+    office.bureau.desk.judge_all()
+    first = office.result(report.digest).result
+    assert first.code == "2715"
+    again = client.put_report(report.digest, data)
+    assert (again.status, again.body) == (200, receipt)
+    assert office.result(report.digest).result == first
+
+
 def test_unreadable_content_has_a_code_of_our_own(office: Office) -> None:
     digest = office.send(content=[b'{"type":"nonsense"}'], invoices=0)
     assert office.code(digest) == "B1103"
