@@ -534,6 +534,14 @@ def test_clear_again_gives_the_same_receipt(station: Station, home: Home, tmp_pa
     assert len(files(home.backups)) == 1
 
 
+def test_a_damaged_receipt_in_the_outbox_is_written_anew(station: Station, tmp_path: Path) -> None:  # ACK-4
+    cleared(station, tmp_path)
+    ack = station.clear().ack
+    whole = ack.read_bytes()
+    ack.write_bytes(whole[:-20])
+    assert station.clear().ack.read_bytes() == whole
+
+
 def test_clear_without_a_success_is_refused(station: Station, tmp_path: Path) -> None:
     with pytest.raises(NotCopied):
         station.clear()
