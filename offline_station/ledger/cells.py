@@ -81,7 +81,8 @@ def text_of(value: Cell) -> str:
 
 
 def _unprintable(character: str) -> bool:
-    return unicodedata.category(character) in {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
+    # Not the unassigned ones: in a later version they may be somebody's name.
+    return unicodedata.category(character) in {"Cc", "Cs", "Co", "Zl", "Zp"}
 
 
 def digits_of(value: Cell) -> str:

@@ -113,12 +113,22 @@ def month_before(stamp: str) -> tuple[date, date]:
     return date(year, month, 1), date(year, month, calendar.monthrange(year, month)[1])
 
 
+_UNSEEN = (
+    *((0x00, 0x1F), (0x7F, 0x9F), (0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E), (0x200B, 0x200F), (0x2028, 0x202E)),
+    *((0x2060, 0x206F), (0xD800, 0xF8FF), (0xFDD0, 0xFDEF), (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB), (0xE0000, 0xE007F)),
+    (0xF0000, 0x10FFFF),
+)
+_SPACES = {0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000}
+
+
+def _forbidden(code: int) -> bool:
+    return code & 0xFFFE == 0xFFFE or any(first <= code <= last for first, last in _UNSEEN)
+
+
 def _fit_value(text: str) -> None:
     need(unicodedata.is_normalized("NFC", text), "not in form NFC")
-    for character in text:
-        category = unicodedata.category(character)
-        need(category[0] != "C" and category not in ("Zl", "Zp"), "a forbidden character")
-    need(text == text.strip(), "white space at an end")
+    need(not any(_forbidden(ord(character)) for character in text), "a forbidden character")
+    need(not text or (ord(text[0]) not in _SPACES and ord(text[-1]) not in _SPACES), "white space at an end")
     need(not text.startswith("-----"), "a value like a marker line")
 
 

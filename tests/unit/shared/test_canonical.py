@@ -116,6 +116,40 @@ def test_a_text_saved_as_gbk_is_named_as_such() -> None:
     assert "GBK" in str(caught.value)
 
 
+@pytest.mark.parametrize("code", [0x323B0, 0x3FFFD, 0x2FE0, 0xE0100, 0xFE00, 0x600, 0x378])
+def test_unassigned_characters_and_those_of_later_versions_are_taken(code: int) -> None:
+    """A station with older tables must not refuse a name that another wrote (FORM-4)."""
+    body = f"标题\r\n甲: 张{chr(code)}\r\n".encode()
+    assert parse_lines(body) == ("标题", [("甲", f"张{chr(code)}")])
+    assert clean_value(f"张{chr(code)}") == f"张{chr(code)}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *(0x00, 0x1F, 0x7F, 0x9F, 0xAD, 0x61C, 0x180E, 0x200B, 0x200F, 0x2028, 0x202E, 0x2060, 0x206F, 0xE000, 0xF8FF),
+        *(
+            0xFDD0,
+            0xFDEF,
+            0xFEFF,
+            0xFFF9,
+            0xFFFB,
+            0xFFFE,
+            0xFFFF,
+            0x1FFFE,
+            0xEFFFF,
+            0xE0001,
+            0xE007F,
+            0xF0000,
+            0x10FFFF,
+        ),
+    ],
+)
+def test_characters_of_the_list_are_refused(code: int) -> None:
+    assert value_fault(f"甲{chr(code)}乙") is not None
+    assert clean_value(f"甲{chr(code)}乙") == "甲 乙"
+
+
 @pytest.mark.parametrize(
     ("foreign", "clean"),
     [
