@@ -41,6 +41,7 @@ from shared.httpsig import content_digest, sign_request
 from shared.keys.port import Signer
 from shared.model.result import is_processing
 from shared.model.standing import ReportStatus, Standing, parse_report_status, parse_standing
+from shared.model.trust import MAX_TRUST_BYTES
 from shared.text import Text, both
 from shared.text.system import os_reason
 
@@ -50,7 +51,6 @@ UPLOAD_SECONDS: Final = 300.0
 """A bureau proves a whole report before it answers, and a large one takes a while."""
 WHOLE_ANSWER_SECONDS: Final = 120.0
 MAX_SMALL: Final = 1 << 18
-MAX_TRUST: Final = 1 << 22
 _MAX_RETRY_AFTER: Final = 86400.0
 
 
@@ -287,7 +287,7 @@ class HttpGateway:
 
     def trust(self) -> bytes:
         """Return the current trust file, not yet proven."""
-        return self._accepted(self._send("GET", "/v1/trust", what="trust", limit=MAX_TRUST), (200,), "trust").body
+        return self._accepted(self._send("GET", "/v1/trust", what="trust", limit=MAX_TRUST_BYTES), (200,), "trust").body
 
     def clock(self) -> datetime:
         """Return the bureau's time."""

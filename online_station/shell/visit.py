@@ -23,12 +23,11 @@ from shared.ids import ReportName, Suffix
 from shared.medium import Direction, Stick, StickFile
 from shared.model.ack import prove_ack
 from shared.model.result import prove_result
-from shared.model.trust import prove_trust
+from shared.model.trust import MAX_TRUST_BYTES, prove_trust
 from shared.states import OnlineState
 from shared.text import Text
 
 _MAX_TEXT: Final = 1 << 16
-_MAX_TRUST: Final = 1 << 22
 
 
 @dataclass
@@ -194,7 +193,7 @@ def _place_trust(stick: Stick, visit: Visit, trust: Trust, now: datetime) -> Non
 
     def supersedes(present: BinaryIO) -> bool:
         try:
-            return prove_trust(present.read(_MAX_TRUST + 1), root=trust.root, at=now).version < current.version
+            return prove_trust(present.read(MAX_TRUST_BYTES + 1), root=trust.root, at=now).version < current.version
         except TaxferryError:
             return False
 

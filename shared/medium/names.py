@@ -13,13 +13,14 @@ from enum import StrEnum
 from typing import Final
 
 from shared.ids import ReportName, Suffix, recognise_name
+from shared.model.trust import MAX_TRUST_BYTES
 
 MARKER: Final = "TAXFERRY"
 IDENTITY: Final = "stick.json"
 LOG: Final = "transfer-log.csv"
 TRUST: Final = "trust.txt"
 
-MAX_SIZES: Final[dict[str, int]] = {".dat": 1 << 30, ".txt": 1 << 16, ".ack": 1 << 16, TRUST: 4 << 20}
+MAX_SIZES: Final[dict[str, int]] = {".dat": 1 << 30, ".txt": 1 << 16, ".ack": 1 << 16, TRUST: MAX_TRUST_BYTES}
 
 
 class Direction(StrEnum):

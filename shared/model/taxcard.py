@@ -21,6 +21,7 @@ from shared.errors import CardFileInvalid, CertificateRefused, KeyUnavailable
 from shared.ids import MAX_MACHINE_NO, MachineNo, TaxpayerId
 from shared.keys.file import SoftSigner, load_private_key
 from shared.model.base import Count, StoredModel, TaxpayerIdText
+from shared.model.trust import MAX_TRUST_BYTES
 from shared.money import MAX_FEN
 from shared.text import Text
 from shared.text.system import os_reason
@@ -59,7 +60,7 @@ class TaxCard(StoredModel):
     key_pem: Annotated[str, Field(repr=False, max_length=16384)]
     certificate_pem: Annotated[str, Field(max_length=16384)]
     chain_pem: Annotated[str, Field(max_length=131072)] = ""
-    trust: Annotated[str, Field(repr=False, max_length=2 << 20)]
+    trust: Annotated[str, Field(repr=False, max_length=MAX_TRUST_BYTES)]
     last_copied: date
     lock_date: date
     offline_hours: Annotated[int, Field(ge=0, le=99999)] = 0

@@ -321,6 +321,19 @@ def test_hostile_things_under_our_names_are_named_and_never_opened(
         assert REPORT in str(listing.unusable[0].error)
 
 
+@pytest.mark.parametrize(
+    ("name", "limit"), [("trust.txt", 2 << 20), (RESULT, 65536), (RESULT.replace(".txt", ".ack"), 65536)]
+)
+def test_each_kind_has_its_largest_size(folder: Path, name: str, limit: int) -> None:  # STICK-9, TRUST-1, RES-1, ACK-1
+    with prepared(folder) as stick:
+        path = folder / "TAXFERRY/to-offline" / name
+        path.write_bytes(b"x" * limit)
+        assert [file.name for file in stick.list().files] == [name]
+        path.write_bytes(b"x" * (limit + 1))
+        listing = stick.list()
+        assert (listing.files, [file.name for file in listing.unusable]) == ((), [name])
+
+
 @pytest.mark.skipif(os.name == "nt", reason="platform: no pipes")
 def test_a_file_that_became_a_pipe_after_the_listing_does_not_hang_the_visit(folder: Path, tmp_path: Path) -> None:
     with prepared(folder) as stick:
