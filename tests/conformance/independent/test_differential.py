@@ -140,6 +140,19 @@ def test_content_is_judged_alike(place: int, changes: dict[str, Any], differs: b
     assert same(report(rows))[-1] == ("content" if differs is None else differs)
 
 
+@pytest.mark.parametrize("day", ["2026-07-31", "2026-08-01", "2026-08-05", "2026-08-06"])
+def test_an_ad_hoc_report_has_invoices_of_any_day(day: str) -> None:
+    """It covers what no copy covered before, and lists are read late (REP-27)."""
+    header = {
+        "stamp": "202608050930",
+        "kind": "adhoc",
+        "period_start": "2026-08-01",
+        "period_end": "2026-08-05",
+        "invoice_count": 1,
+    }
+    assert same(report(sides.rows([sides.invoice(1, day=day)]), header=header))[-1] is False
+
+
 def test_a_discount_may_outweigh_its_rate() -> None:
     """Signs are those of whole invoices and kinds; a rate may go the other way (REP-21 to REP-23)."""
     both = [sides.line(10000, 1300), sides.line(-1000, -60, rate="0.06", nature="discount")]
