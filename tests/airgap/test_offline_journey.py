@@ -8,14 +8,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import offline_station
+import shared
 from tests.airgap.runner import REFUSED_STATUS
 
 ROOT = Path(__file__).parents[2]
 NETWORK = {
+    "_socket",
+    "_ssl",
     "asyncio",
     "ftplib",
     "http",
@@ -27,6 +31,7 @@ NETWORK = {
     "socketserver",
     "ssl",
     "starlette",
+    "subprocess",
     "telnetlib",
     "urllib3",
     "uvicorn",
@@ -88,20 +93,21 @@ def test_the_program_itself_runs_under_the_hook(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["errors"][0]["code"] == "B5003"
 
 
-def test_no_module_of_the_offline_station_imports_a_network_library() -> None:
-    """Statically, whatever a journey does not reach; imports through `shared` are the contracts' part."""
-    package = Path(offline_station.__file__).parent
+@pytest.mark.parametrize("package", [offline_station, shared], ids=lambda package: package.__name__)
+def test_no_module_imports_a_network_library_or_another_program(package: ModuleType) -> None:
+    """Statically, whatever a journey does not reach, and what import contracts do not see (`urllib.request`)."""
+    folder = Path(package.__file__ or "").parent
     found = []
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names: list[str] = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [node.module]
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             found += [
-                f"{path.relative_to(package)}: {n}"
+                f"{path.relative_to(folder)}: {n}"
                 for n in names
-                if n.split(".")[0] in NETWORK or n == "urllib.request"
+                if n.split(".")[0] in NETWORK or n.startswith("urllib.request")
             ]
     assert found == []
