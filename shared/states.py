@@ -91,6 +91,7 @@ ONLINE: Final[Mapping[tuple[OnlineState, OnlineEvent], OnlineState]] = MappingPr
         (_S.FAILED, _E.RETRY): _S.PROVEN,
         (_S.FAILED, _E.HOLD): _S.HELD,
         (_S.FAILED, _E.CANCEL): _S.CANCELLED,
+        (_S.CANCELLED, _E.RETRY): _S.PROVEN,  # given up by mistake
         # The bureau judges again by itself when the declaration is corrected.
         (_S.FAILED, _E.PROCESSING): _S.PROCESSING,
         (_S.FAILED, _E.MACHINES_MISSING): _S.WAITING,
@@ -100,7 +101,7 @@ ONLINE: Final[Mapping[tuple[OnlineState, OnlineEvent], OnlineState]] = MappingPr
         (_S.STAGED, _E.ACKNOWLEDGED): _S.ACKNOWLEDGED,
     }
 )
-ONLINE_TERMINAL: Final = frozenset({_S.ACKNOWLEDGED, _S.QUARANTINED, _S.CANCELLED})
+ONLINE_TERMINAL: Final = frozenset({_S.ACKNOWLEDGED, _S.QUARANTINED})
 
 
 class OfflineState(StrEnum):

@@ -34,6 +34,7 @@ from shared.ids import ReportKind
 from shared.model.report import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 from shared.money import format_fen
 from shared.text import Text
+from shared.text.system import shown_name
 
 SCHEMA_VERSION: Final = 1
 _PAGE: Final = 500
@@ -206,7 +207,7 @@ class Ledger:
                 if db.execute("SELECT 1 FROM batches WHERE state = 'pending'").fetchone():
                     raise ImportUnsettled
                 taking = Taking(db, context, findings)
-                name, file_format = path.name, ""
+                name, file_format = shown_name(path.name), ""
                 try:
                     source = read_invoices(path, context, findings)
                     file_format = source.format

@@ -104,7 +104,7 @@ _NEXT: Final[dict[OnlineState, Text]] = {
     _S.ACKNOWLEDGED: Text("无，本次报税已完成", "nothing: this report is done"),
     _S.QUARANTINED: Text("查看 quarantine 文件夹中的说明", "read the explanation in the quarantine folder"),
     _S.CANCELLED: Text(
-        "无；如仍要报税，请在开票机重新抄税", "nothing; to report after all, copy again on the invoicing PC"
+        "无；如仍要上传，在上网机执行 retry", "nothing; to send it after all, run retry on the Internet PC"
     ),
 }
 

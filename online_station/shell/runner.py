@@ -94,6 +94,7 @@ DEBOUNCE_SECONDS: Final = 0.2
 _PATIENCE_SECONDS: Final = 20.0
 _TRUST_EVERY: Final = timedelta(hours=12)
 _TRUST_AT_LEAST: Final = timedelta(seconds=30)
+_UNREADABLE: Final = -2
 _MOST_STEPS: Final = 8
 """Steps of one report in one pass: found to accepted takes three; more than this is a loop."""
 _ACK_BACKOFF: Final = Backoff(5, 3600)
@@ -175,6 +176,7 @@ class Station:
         self.intake = Intake(home, inbox, store, trust, self._tracker, checkpoint=checkpoint)
         self._offline_until = 0.0
         self._failures = 0
+        self._readable = True
         self._broke_off = False
 
     # Passes
@@ -257,16 +259,15 @@ class Station:
         try:
             while not stop.is_set():
                 watcher.ensure()
-                counter = self.store.change_counter()
+                counter, due = self._look_at_the_store()
                 if counter != seen:
                     wake.set()  # another process held, released or retried something
                 seen = counter
-                due = self.store.next_due()
                 hurry = due is not None and due <= self._clock.now() and self._monotonic() >= self._offline_until
                 if wake.is_set() or hurry or self._monotonic() >= next_scan:
                     wake.clear()
                     self._guarded_pass(stop)
-                    seen = self.store.change_counter()
+                    seen, _ = self._look_at_the_store()
                     settling = self._tracker.wait(self._monotonic())
                     pause = RESCAN_SECONDS if settling is None else min(RESCAN_SECONDS, max(DEBOUNCE_SECONDS, settling))
                     next_scan = self._monotonic() + pause
@@ -275,6 +276,18 @@ class Station:
                     stop.wait(DEBOUNCE_SECONDS)
         finally:
             watcher.close()
+
+    def _look_at_the_store(self) -> tuple[int, datetime | None]:
+        """Return who wrote last and what is due next; nothing, and one complaint, while the database cannot be read."""
+        try:
+            found = self.store.change_counter(), self.store.next_due()
+        except DBAPIError as error:
+            if self._readable:
+                self._trouble(error)
+            self._readable = False
+            return _UNREADABLE, None
+        self._readable = True
+        return found
 
     def _guarded_pass(self, stop: threading.Event) -> None:
         done = Pass()

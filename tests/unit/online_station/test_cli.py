@@ -148,6 +148,16 @@ def test_what_needs_a_new_report_cannot_be_retried(station_desk, run):
     assert run("cancel", NAME)[0] == 0
 
 
+def test_a_report_given_up_by_mistake_is_taken_up_again(station_desk, run):
+    station_desk.bureau.declared.clear()
+    station_desk.report()
+    run("once")
+    assert run("cancel", NAME)[1]["state"] == "cancelled"
+    assert run("retry", NAME)[0] == 0
+    run("once")
+    assert run("list")[1]["items"][0]["state"] == "held"
+
+
 def test_quarantined_files_stand_in_the_list(station_desk, run):
     (station_desk.inbox / f"{NAME}.dat").write_bytes(b"")
     assert run("once")[0] == 11

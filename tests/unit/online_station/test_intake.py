@@ -389,6 +389,30 @@ def test_the_service_asks_after_an_upload_whose_answer_it_could_not_keep(station
     assert station_desk.bureau.puts[digest] == 1
 
 
+def test_the_service_outlives_a_database_that_cannot_be_read(station_desk):
+    stop, wake = threading.Event(), threading.Event()
+    told = []
+    with station_desk.station(notify=told.append) as station:
+        thread = threading.Thread(target=station.run, args=(stop, wake))
+        thread.start()
+
+        def rename(old, new):
+            with station.store._engine.begin() as connection:
+                connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
+
+        try:
+            rename("report", "report_gone")
+            until(lambda: any(e["event"] == "trouble" for e in told))
+            rename("report_gone", "report")
+            digest = station_desk.report()
+            until(lambda: station_desk.state(digest) == "accepted")
+        finally:
+            stop.set()
+            wake.set()
+            thread.join(10)
+    assert not thread.is_alive()
+
+
 def until(condition):
     last = time.monotonic() + 20
     while True:

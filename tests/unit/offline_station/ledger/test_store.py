@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 from dataclasses import replace
@@ -33,6 +34,15 @@ def told(desk: Desk) -> dict[tuple[str, str], Figures]:
 
 
 # --- all or nothing
+
+
+def test_a_list_whose_name_old_windows_wrote_is_taken(desk: Desk, tmp_path: Path) -> None:
+    plain = csv_rows(tmp_path / "a.csv", [numbered(1)])
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + "发票.csv".encode("gbk")))
+    plain.rename(named)
+    report = desk.take(named)
+    assert (report.invoices, report.problem_count) == (1, 0)
+    assert report.file.isprintable()
 
 
 def test_one_bad_row_refuses_the_whole_file_and_the_card_hears_nothing(desk: Desk) -> None:
