@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Final
 
 from shared.durable import copy_durably, sync_directory, write_durably
 from shared.errors import FileMissing, TaxferryError
+from shared.files import open_ordinary
 from shared.ids import ReportName, recognise_name
 from shared.model.fields import MAX_TEXT_BYTES
 from shared.model.trust import MAX_TRUST_BYTES
@@ -86,17 +85,11 @@ def read_ordinary(path: Path, limit: int, *, follow: bool = False) -> bytes | No
 
     Pipes and devices are never waited on; a link is followed only if a person named it.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    if not follow:
-        flags |= getattr(os, "O_NOFOLLOW", 0)
     try:
-        handle = os.open(path, flags)
+        with open_ordinary(path, follow=follow) as file:
+            return file.read(limit + 1)
     except OSError:
         return None
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return None
-        return file.read(limit + 1)
 
 
 def set_aside(path: Path, quarantine: Path, error: TaxferryError, now: datetime) -> Path:

@@ -6,7 +6,6 @@ so what was sealed is kept, and `report` gives out the same bytes for ever.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from shared.durable import copy_durably, publish, temporary_beside
 from shared.envelope.chain import TrustStore
 from shared.envelope.opening import ProvenReport, prove_report
 from shared.errors import TaxferryError
+from shared.files import hash_file
 from shared.ids import ReportDigest, parse_report_digest
 
 _CHUNK: Final = 1 << 20
@@ -99,16 +99,6 @@ def _is_report(path: Path, digest: ReportDigest, trust: TrustStore, at: datetime
             return prove_report(file, trust, at=at).digest == digest
     except TaxferryError:
         return False
-
-
-def hash_file(path: Path) -> tuple[str, int]:
-    """Return SHA-256 and size of a file."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(_CHUNK):
-            digest.update(block)
-            size += len(block)
-    return digest.hexdigest(), size
 
 
 def give_out(source: Path, sha256: str, folder: Path, name: str) -> Path:

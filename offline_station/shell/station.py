@@ -30,7 +30,7 @@ from offline_station.shell import arrivals
 from offline_station.shell.arrivals import Arrival
 from offline_station.shell.backup import Backup, make_backup, put_in_place, unpack_backup
 from offline_station.shell.home import Home, HomeLock
-from offline_station.shell.spool import Spool, SpooledFile, give_out, hash_file
+from offline_station.shell.spool import Spool, SpooledFile, give_out
 from offline_station.shell.store import ReportLife, StationStore
 from shared.clock import Clock
 from shared.durable import sweep, write_durably
@@ -50,6 +50,7 @@ from shared.errors import (
     StillProcessing,
     TaxferryError,
 )
+from shared.files import hash_file
 from shared.ids import MachineNo, ReportKind, TaxpayerId
 from shared.model.report import InvoiceKind
 from shared.model.result import ProvenResult, prove_result

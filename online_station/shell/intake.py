@@ -34,6 +34,7 @@ from shared.errors import (
     ReportInvalid,
     TaxferryError,
 )
+from shared.files import open_ordinary
 from shared.ids import ReportName, recognise_name
 from shared.model.ack import Ack, prove_ack
 from shared.text import Text
@@ -141,21 +142,6 @@ def _looks(status: os.stat_result) -> Fingerprint:
     return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading, without following links and without waiting for pipes.
-
-    Raises:
-        OSError: It is gone, or not a regular file.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    handle = os.open(path, flags)
-    file = os.fdopen(handle, "rb")
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        file.close()
-        raise OSError("not a regular file")
-    return file
-
-
 def being_written(file: BinaryIO) -> bool:
     """Return whether another process has the file open for writing, where the system can tell."""
     if os.name == "nt" or not hasattr(fcntl, "F_SETLEASE"):
@@ -250,7 +236,7 @@ class Intake:
         name = found.path.name
         if not isinstance(error, NameContradicts):
             self._unproven[name] = found.looks
-            with open_regular(found.path) as file:
+            with open_ordinary(found.path) as file:
                 busy = being_written(file)
             if busy:
                 self._tracker.touch(name, monotonic)
@@ -287,7 +273,7 @@ class Intake:
             TaxferryError: It is no acceptable report. The file is where it was.
             OSError: It cannot be read, or the spool cannot be written. The file is where it was.
         """
-        with open_regular(path) as file:
+        with open_ordinary(path) as file:
             before = os.fstat(file.fileno())
             if before.st_size == 0:
                 raise ReportEmpty(name=path.name)
@@ -343,7 +329,7 @@ class Intake:
         return digest.hexdigest(), size
 
     def _take_ack(self, found: Found, now: datetime) -> tuple[str, bool, tuple[Text, ...]]:
-        with open_regular(found.path) as file:
+        with open_ordinary(found.path) as file:
             before = os.fstat(file.fileno())
             data = file.read(_MAX_TEXT + 1)
         proven = prove_ack(data, self._trust.store, at=now)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
+from shared.files import open_ordinary
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -112,7 +114,6 @@ class FilePort(Protocol):
 _BINARY: Final = getattr(os, "O_BINARY", 0)
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
-_READ: Final = os.O_RDONLY | _BINARY | _CLOEXEC | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY | _CLOEXEC | _NOFOLLOW
 _HANDLES: Final = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
 _RENAME_NOREPLACE: Final = 1
@@ -177,17 +178,11 @@ class LocalFiles:
     def open_read(self, folder: Folder, name: str, *, past_cache: bool = False) -> BinaryIO:
         """Open an ordinary file for reading, never a link, a pipe or a device; `past_cache` reads the medium itself."""
         where, base = self._at(folder, name)
-        handle = os.open(where, _READ, dir_fd=base)
-        try:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise OSError(errno.EINVAL, "not an ordinary file", name)
-            if past_cache and hasattr(os, "posix_fadvise"):
-                # Pages that reached the medium are dropped, so that what is read next comes from it.
-                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-            return os.fdopen(handle, "rb")
-        except BaseException:
-            os.close(handle)
-            raise
+        file = open_ordinary(where, within=base)
+        if past_cache and hasattr(os, "posix_fadvise"):
+            # Pages that reached the medium are dropped, so that what is read next comes from it.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return file
 
     def create(self, folder: Folder, name: str) -> BinaryIO:
         """Make a new file and open it for writing; `FileExistsError` if there is one."""

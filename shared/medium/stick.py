@@ -47,6 +47,7 @@ from shared.errors import (
     MediumUnprepared,
     NameTaken,
 )
+from shared.files import hash_file
 from shared.ids import ReportName
 from shared.medium.names import (
     IDENTITY,
@@ -408,7 +409,7 @@ class Stick:
                 proof = prove(copy)
             target = folder / _plain(name(proof))
             if target.exists():
-                if _hash_of(target) == (size, sha256):
+                if hash_file(target) == (sha256, size):
                     temporary.unlink()
                     durable.sync_directory(folder)
                     return Taken(target, size, sha256, proof, already=True)
@@ -480,7 +481,7 @@ class Stick:
         """
         if self.identity is None:
             raise MediumUnprepared(name=str(self.path))
-        size, sha256 = _hash_of(source)
+        sha256, size = hash_file(source)
         with self._errors(needed=size):
             folder = self._folder(direction)
             self._sweep_own()
@@ -759,12 +760,3 @@ def _plain(name: str) -> str:
     if name in ("", ".", "..") or any(c in name for c in "/\\\0:"):
         raise ValueError(name)
     return name
-
-
-def _hash_of(path: Path) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(_CHUNK):
-            digest.update(block)
-            size += len(block)
-    return size, digest.hexdigest()

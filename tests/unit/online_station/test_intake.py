@@ -219,7 +219,7 @@ def test_a_file_that_changes_between_the_proof_and_the_copy_is_not_kept(station_
             return super().seek(offset, whence)
 
     with path.open("rb") as handle, station_desk.station() as station:
-        monkeypatch.setattr(intake, "open_regular", lambda _: Changing(data))
+        monkeypatch.setattr(intake, "open_ordinary", lambda _: Changing(data))
         with pytest.raises(TaxferryError):
             station.intake.take_report(path, NOW, named=None, remove=True)
     assert not station_desk.home.report_file(digest).exists()
