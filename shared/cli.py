@@ -126,6 +126,11 @@ class Context:
     json: bool = False
     home_given: bool = False
     _progress: _Progress = field(default_factory=lambda: _Progress(), repr=False)  # noqa: PLW0108  defined below
+    _end: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
+
+    def at_end(self, close: Callable[[], None]) -> None:
+        """Have something closed when the verb ends, however it ends."""
+        self._end.callback(close)
 
     def progress(self, done: int, total: int | None, what: Text) -> None:
         """Show how far a long step is: live on a terminal, some sparse lines elsewhere."""
@@ -346,7 +351,8 @@ class _Command(click.Command):
             json=session.json,
             home_given=home is not None,
         )
-        return self.call(session.context, **ctx.params)
+        with session.context._end:  # noqa: SLF001  the frame's own
+            return self.call(session.context, **ctx.params)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.help = str(self.words)

@@ -99,7 +99,9 @@ def _key_type_option() -> click.Parameter:
 
 
 def _open(context: Context) -> Bureau:
-    return open_bureau(context.home, SystemClock())
+    bureau = open_bureau(context.home, SystemClock())
+    context.at_end(bureau.store.close)
+    return bureau
 
 
 def _id_warnings(taxpayer_id: str) -> list[Text]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.bureau import Office
+from tests.support.bureau import Office, close_offices
+
+
+@pytest.fixture(autouse=True)
+def _offices_close() -> Iterator[None]:
+    yield
+    close_offices()
 
 
 @pytest.fixture

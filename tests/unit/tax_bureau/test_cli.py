@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,8 @@ def test_card_whose_issue_was_interrupted_is_finished_with_the_same_file(
     monkeypatch.undo()
     card = read_taxcard(made.root / "cut.taxcard")
     assert made(*card_arguments(made, "cut"))["card_no"] == card.card_no
-    with open_bureau(made.home, SystemClock()).store.read() as tx:
+    bureau = open_bureau(made.home, SystemClock())
+    with closing(bureau.store), bureau.store.read() as tx:
         assert tx.card(card.card_no) is not None
 
 
@@ -257,7 +259,8 @@ def test_enrolment_by_key_or_by_certificate_and_back(made: Run) -> None:
     by_certificate = ["enroll", "--taxpayer-id", TAXPAYER, "--certificate", pem]
     assert made(*by_certificate)["fingerprint"] == found
     assert made(*by_certificate, "--withdraw")["enrolled"] is False
-    with open_bureau(made.home, SystemClock()).store.read() as tx:
+    bureau = open_bureau(made.home, SystemClock())
+    with closing(bureau.store), bureau.store.read() as tx:
         assert tx.enrolled_keys(TAXPAYER) == ()
 
 

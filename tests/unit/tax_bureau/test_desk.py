@@ -136,7 +136,8 @@ def test_due_times_survive_a_restart(office: Office) -> None:
 def test_two_offices_on_one_folder_judge_each_report_once(office: Office) -> None:  # JUDGE-11
     data, report = office.seal(invoices=200)
     office.client().put_report(report.digest, data)
-    desks = [open_bureau(office.root / "home", office.clock).desk for _ in range(4)]
+    bureaus = [open_bureau(office.root / "home", office.clock) for _ in range(4)]
+    desks = [bureau.desk for bureau in bureaus]
     start = threading.Barrier(len(desks))
 
     def work(desk: Desk) -> None:
@@ -148,6 +149,8 @@ def test_two_offices_on_one_folder_judge_each_report_once(office: Office) -> Non
         thread.start()
     for thread in threads:
         thread.join()
+    for bureau in bureaus:
+        bureau.store.close()
     assert results_of(office, report.digest) == [1]
 
 

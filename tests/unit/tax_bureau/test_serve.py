@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def wait_for_result(gateway: HttpGateway, digest: str) -> bytes:
 
 def results_of(office: Office, digest: str) -> list[int]:
     bureau: Bureau = open_bureau(office.root / "home", SystemClock())
-    with bureau.store.read() as tx:
+    with closing(bureau.store), bureau.store.read() as tx:
         return [r.result_no for r in tx.results(digest)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def copied(card: SoftwareCard, *, invoices: bool = True) -> CopyRecord:
 
 def snapshot(card: SoftwareCard) -> list[str]:
     """Return everything that the card's file holds."""
-    with sqlite3.connect(card.path) as db:
+    with closing(sqlite3.connect(card.path)) as db, db:
         found = list(db.iterdump())
     db.close()
     return found

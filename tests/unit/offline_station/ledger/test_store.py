@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -389,7 +390,7 @@ def test_detail_is_counted_from_the_lines_and_notices_one_that_is_missing(desk: 
     desk.rows(numbered(1), numbered(2))
     desk.ledger.freeze("c", kind="period", period_start=JANUARY[0], period_end=JANUARY[1])
     before = desk.ledger.detail_totals("c")
-    with sqlite3.connect(desk.ledger.path) as db:
+    with closing(sqlite3.connect(desk.ledger.path)) as db, db:
         db.execute("DELETE FROM lines WHERE invoice = 2")
     after = desk.ledger.detail_totals("c")
     assert before["007", WHOLE_KIND].positive_amount - after["007", WHOLE_KIND].positive_amount == 10000
@@ -458,7 +459,7 @@ def test_a_file_that_is_no_ledger_is_named_and_left_alone(tmp_path: Path) -> Non
 
 
 def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "ledger.db") as db:
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as db, db:
         db.execute("CREATE TABLE theirs (a)")
     before = (tmp_path / "ledger.db").read_bytes()
     with pytest.raises(StoreDamaged):
@@ -468,7 +469,7 @@ def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     Ledger(tmp_path / "l.db")
-    with sqlite3.connect(tmp_path / "l.db") as db:
+    with closing(sqlite3.connect(tmp_path / "l.db")) as db, db:
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(ConfigurationError):
         Ledger(tmp_path / "l.db")
@@ -476,7 +477,7 @@ def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 def test_rows_of_the_ledger_belong_together(desk: Desk) -> None:
     desk.rows(numbered(1), numbered(2))
-    with sqlite3.connect(desk.ledger.path) as db:
+    with closing(sqlite3.connect(desk.ledger.path)) as db, db:
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -272,7 +273,7 @@ def test_a_full_disk_under_the_database_is_no_damage() -> None:
 
 def test_a_damaged_or_busy_data_file_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"this is no database" * 100)
-    with pytest.raises(sqlite3.DatabaseError) as damaged, sqlite3.connect(tmp_path / "x.db") as connection:
+    with pytest.raises(sqlite3.DatabaseError) as damaged, closing(sqlite3.connect(tmp_path / "x.db")) as connection:
         connection.execute("select * from t")
     connection.close()
     found = as_taxferry_error(damaged.value)
