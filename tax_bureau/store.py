@@ -692,13 +692,17 @@ class Store:
         path.touch(mode=0o600)
         self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS})
         _configure(self._engine)
-        with self.write() as tx:
-            _metadata.create_all(tx._c)  # noqa: SLF001  same module
-            version = tx.setting("schema_version")
-            if version is None:
-                tx.set_setting("schema_version", str(SCHEMA_VERSION))
-            elif version != str(SCHEMA_VERSION):
-                raise StoreDamaged(reason=f"schema {version}, expected {SCHEMA_VERSION}")
+        try:
+            with self.write() as tx:
+                _metadata.create_all(tx._c)  # noqa: SLF001  same module
+                version = tx.setting("schema_version")
+                if version is None:
+                    tx.set_setting("schema_version", str(SCHEMA_VERSION))
+                elif version != str(SCHEMA_VERSION):
+                    raise StoreDamaged(reason=f"schema {version}, expected {SCHEMA_VERSION}")
+        except BaseException:
+            self._engine.dispose()
+            raise
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:

@@ -263,11 +263,15 @@ class Store:
             connect_args={"timeout": 20.0, "check_same_thread": False},
             poolclass=sa.pool.StaticPool,
         )
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            connection.exec_driver_sql("PRAGMA synchronous=FULL")
-            connection.exec_driver_sql("PRAGMA foreign_keys=ON")
-        self._migrate()
+        try:
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                connection.exec_driver_sql("PRAGMA synchronous=FULL")
+                connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+            self._migrate()
+        except BaseException:
+            self._engine.dispose()
+            raise
 
     def close(self) -> None:
         """Give the file back."""
