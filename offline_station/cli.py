@@ -16,7 +16,7 @@ from offline_station.core.next_action import Situation, age_in_words, next_actio
 from offline_station.ledger.export import export_invoices
 from offline_station.ledger.store import InvoiceFilter
 from offline_station.shell import visit
-from offline_station.shell.doctor import examine_station
+from offline_station.shell.doctor import MEMORY_LOST, examine_station
 from offline_station.shell.home import Home
 from offline_station.shell.journal import export_log
 from offline_station.shell.station import PROGRAM, Answer, Refusal, Station
@@ -72,8 +72,10 @@ def _look(context: Context) -> Station:
         return Station.open(_home(context), clock, exclusive=False)
 
 
-def _warnings(reading: CardReading) -> list[Text]:
+def _warnings(station: Station, reading: CardReading) -> list[Text]:
     found = []
+    if station.memory_lost:
+        found.append(MEMORY_LOST)
     behind = (reading.at - clock.now()).total_seconds()
     if behind > _CLOCK_TOLERANCE_SECONDS:
         age = age_in_words(behind)
@@ -319,6 +321,7 @@ def status(context: Context) -> Outcome:
         life = station.life_of(copy)
         next_one = station.next_action(reading)
         behind = sorted(station.behind())
+        warnings = _warnings(station, reading)
     facts = reading.facts
     state = _state(reading)
     days = reading.days_left
@@ -350,7 +353,7 @@ def status(context: Context) -> Outcome:
             f"offline {hours} h; limits {', '.join(limits) or '—'}",
         )
     )
-    warnings = _warnings(reading) + ([_behind(behind)] if behind else [])
+    warnings += [_behind(behind)] if behind else []
     data: dict[str, object] = {
         "state": state,
         "card_state": reading.state.value,
@@ -440,7 +443,7 @@ def copy_verb(context: Context, adhoc: bool, again: bool) -> Outcome:
         life = station.life_of(made)
         next_one = station.next_action()
         replaced = [c for c, _ in station.copies() if c.superseded_by == made.nonce]
-        warnings = _warnings(station.read())
+        warnings = _warnings(station, station.read())
     lines = [_copy_line(made, life)]
     if made.invoice_count == 0:
         lines.append(Text("本期没有发票：零申报", "no invoices in the period: a zero report"))
@@ -498,7 +501,7 @@ def report(context: Context, reseal: bool) -> Outcome:
         stick = None if done.finished else visit.put_report_on_stick(station)
         next_one = station.next_action()
         life = station.life_of(done.copy)
-        warnings = _warnings(station.read())
+        warnings = _warnings(station, station.read())
     copy = done.copy
     lines = [
         Text(f"报税文件已生成：{done.path}", f"the report is sealed: {done.path}")
@@ -544,7 +547,7 @@ def result(context: Context, file: Path | None) -> Outcome:
     with _open(context) as station:
         answer = station.result(file, more=[] if file is not None else visit.results_on_stick(station))
         next_one = station.next_action()
-        warnings = _warnings(station.read())
+        warnings = _warnings(station, station.read())
     lines: list[Text] = []
     data: dict[str, object] = {}
     code = ExitCode.OK
@@ -690,7 +693,7 @@ def clear(context: Context) -> Outcome:
         done = station.clear()
         reading = station.read()
         next_one = station.next_action(reading)
-        warnings = _warnings(reading)
+        warnings = _warnings(station, reading)
     record = done.record
     lines = [
         Text(

@@ -124,7 +124,6 @@ class Context:
     program: str
     home: Path
     json: bool = False
-    home_given: bool = False
     _progress: _Progress = field(default_factory=lambda: _Progress(), repr=False)  # noqa: PLW0108  defined below
     _end: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
 
@@ -349,7 +348,6 @@ class _Command(click.Command):
             program=session.program.name,
             home=session.program.default_home() if home is None else home,
             json=session.json,
-            home_given=home is not None,
         )
         with session.context._end:  # noqa: SLF001  the frame's own
             return self.call(session.context, **ctx.params)

@@ -39,7 +39,6 @@ class CardReading:
     Attributes:
         facts: What its rules know.
         at: The trusted time that everything here was decided by.
-        clock_behind: Whether the PC's clock is behind what a bureau proved.
         state: The state; `locked` stands beside it.
         sub_machines: 分机 that a main machine expects besides itself.
         days_left: Days to the lock date; negative once it has passed.
@@ -47,7 +46,6 @@ class CardReading:
 
     facts: CardFacts
     at: datetime
-    clock_behind: bool
     state: CardState
     locked: bool
     days_left: int

@@ -226,7 +226,6 @@ class SoftwareCard:
         return CardReading(
             facts=facts,
             at=at,
-            clock_behind=at != now,
             state=state_of(facts, at),
             locked=is_locked(facts, at),
             days_left=(facts.lock_date - at.date()).days,

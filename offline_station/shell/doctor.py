@@ -49,6 +49,7 @@ def examine_station(station: Station) -> list[Finding]:
         _key(station, reading),
         _bureau_keys(station, reading),
         _clock(station, reading),
+        _memory(station),
         *(_folder(name, path) for name, path in (("outbox", station.outbox), ("inbox", station.inbox))),
         _space(station),
         _ledger(station),
@@ -147,6 +148,21 @@ def _clock(station: Station, reading: CardReading) -> Finding:
             Text("校正本机的日期和时间", "correct this PC's date and time"),
         )
     return Finding("clock", True, what, Text(f"{now:%Y-%m-%d %H:%M}", f"{now:%Y-%m-%d %H:%M}"))
+
+
+MEMORY_LOST: Final = Text(
+    "设置与经过的记录（station.db）丢失过，已按卡重建，报税数据和发票没有丢失，但传出、传入目录恢复成了默认；"
+    "请用 restore 恢复备份，或再执行一次 init（可带 --outbox、--inbox）",
+    "settings and life-lines (station.db) were lost and made anew from the card. no report or invoice is lost, but outbox "
+    "and inbox are the default ones again: restore a backup, or run init again (with --outbox, --inbox if you like)",
+)
+
+
+def _memory(station: Station) -> Finding:
+    what = Text("设置", "settings")
+    if station.memory_lost:
+        return Finding("memory", False, what, Text("丢失过，已重建", "lost, and made anew"), MEMORY_LOST)
+    return Finding("memory", True, what, Text("完整", "whole"))
 
 
 def _folder(name: str, path: Path) -> Finding:

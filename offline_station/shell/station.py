@@ -71,6 +71,9 @@ def _silent(done: int, total: int | None, what: Text) -> None:
     """Show nothing."""
 
 
+_INITIALISED: Final = "initialised"
+
+
 @dataclass(frozen=True)
 class Reported:
     """What `report` gave out.
@@ -196,6 +199,7 @@ class Station:
             store = StationStore(home.station)
             try:
                 changed = _set_folders(store, outbox, inbox)
+                store.set_setting(_INITIALISED, issued.card_no)
                 if taken_in:
                     store.note(clock.now(), "initialised", card_no=issued.card_no)
             finally:
@@ -204,6 +208,11 @@ class Station:
         finally:
             lock.release()
         return Initialised(issued.card_no, taken_in, changed)
+
+    @property
+    def memory_lost(self) -> bool:
+        """Whether `station.db` was made anew since `init`: then the folders that were chosen are forgotten."""
+        return not self.store.setting(_INITIALISED)
 
     @classmethod
     def open(cls, home: Home, clock: Clock, *, exclusive: bool = True) -> Station:

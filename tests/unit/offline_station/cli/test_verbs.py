@@ -345,7 +345,7 @@ def test_doctor_finds_nothing_in_health_and_names_remedies_in_sickness(desk: Des
     assert healthy["ok"] is True
     names = {item["name"] for item in healthy["items"]}
     assert names == {
-        "card", "lock-date", "key", "bureau-keys", "clock", "outbox", "inbox", "space", "ledger", "backup", "stick",
+        "card", "lock-date", "key", "bureau-keys", "clock", "memory", "outbox", "inbox", "space", "ledger", "backup", "stick",
     }  # fmt: skip
     (desk.home / "card.db").chmod(0o644)
     shutil.rmtree(desk.home / "outbox")
@@ -365,6 +365,16 @@ def test_a_clock_behind_the_bureaus_is_a_warning(desk: Desk) -> None:
     desk.run("result", desk.result_file(bureau_time=NOW + timedelta(hours=2)))
     assert desk.ask("status", status=1)["bureau_time"] == "2026-08-05T11:30:00+08:00"
     assert "时钟" in desk.run("status", status=1) + desk.err
+
+
+def test_a_lost_memory_is_told_until_init_or_restore_mends_it(desk: Desk) -> None:
+    desk.run("copy")
+    for path in desk.home.glob("station.db*"):
+        path.unlink()
+    assert "station.db" in desk.run("status", status=1) + desk.err
+    assert {i["name"] for i in desk.ask("doctor", status=1)["items"] if not i["ok"]} >= {"memory"}
+    desk.run("init")
+    assert desk.ask("status")["state"] == "copied"
 
 
 def test_people_are_told_what_happened_the_state_and_the_next_action(desk: Desk) -> None:
