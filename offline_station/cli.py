@@ -804,7 +804,8 @@ def stick_sync(context: Context, folder: Path | None) -> Outcome:
         lines.append(
             Text(f"  信任文件更新到版本 {done.trust_version}", f"  trust file is now version {done.trust_version}")
         )
-    if not (done.placed or done.already or done.taken or done.removed or done.trust_version):
+    moved = done.placed or done.already or done.taken or done.removed or done.trust_version
+    if not moved and done.problem is None:
         lines.append(Text("  没有要带的文件", "  nothing to carry"))
     # What was meant for us and cannot be used keeps this from being all that was asked for.
     warnings = [line for refusal in done.refused for line in _refusal_lines(refusal)]

@@ -377,6 +377,20 @@ def test_a_lost_memory_is_told_until_init_or_restore_mends_it(desk: Desk) -> Non
     assert desk.ask("status")["state"] == "copied"
 
 
+def test_a_visit_that_failed_does_not_say_that_there_was_nothing_to_carry(desk: Desk) -> None:
+    stick = desk.folder / "U盘"
+    stick.mkdir()
+    desk.run("stick", "prepare", stick)
+    desk.run("copy")
+    desk.run("report")
+    for path in (stick / "TAXFERRY" / "to-online").iterdir():
+        path.unlink()
+        path.mkdir()  # our name, and nothing of ours
+    said = desk.run("stick", "sync", stick, status=35)
+    assert "没有要带的文件" not in said
+    assert "可以安全拔出" not in said
+
+
 def test_people_are_told_what_happened_the_state_and_the_next_action(desk: Desk) -> None:
     for words, needle in (
         (("copy",), "零申报"),
