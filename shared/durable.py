@@ -6,6 +6,7 @@ see `shared.medium`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -79,6 +80,23 @@ def copy_durably(source: Path, path: Path, *, mode: int = 0o600) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def move_durably(source: Path, path: Path, *, mode: int = 0o600) -> None:
+    """Give a complete file of ours its final name, replacing what was there, also across file systems.
+
+    Raises:
+        OSError: Nothing has the final name that had it not before; `source` is where it was, or in both places.
+    """
+    with contextlib.suppress(OSError):
+        os.chmod(source, mode)
+    try:
+        publish(source, path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy_durably(source, path, mode=mode)
+        source.unlink()
 
 
 def sync_directory(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ _MAX_FILES: Final = 2000
 _TITLE: Final = "税渡 报税结果".encode()
 _BOM: Final = b"\xef\xbb\xbf"
 TRUST_NAME: Final = "trust.txt"
+_UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 
 
 @dataclass(frozen=True)
@@ -108,4 +110,22 @@ def set_aside(path: Path, quarantine: Path, error: TaxferryError, now: datetime)
     copy_durably(path, target)
     path.unlink(missing_ok=True)
     sync_directory(path.parent)
+    return target
+
+
+def keep_aside(copy: Path, name: str, quarantine: Path, error: TaxferryError, now: datetime) -> Path:
+    """Keep a copy of a file on a stick that cannot be accepted, beside a text that says why; once for each content.
+
+    Args:
+        copy: The copy; it is not needed any more.
+        name: What it is to be called there: the same for the same file.
+        quarantine: Where it goes.
+        error: Why it cannot be accepted.
+        now: When.
+    """
+    quarantine.mkdir(parents=True, exist_ok=True)
+    target = quarantine / _UNSAFE.sub("_", name)[-160:]
+    if not target.exists():
+        write_durably(target.with_name(target.name + WHY), explanation(shown_name(name[9:]), error, now))
+        copy_durably(copy, target)
     return target

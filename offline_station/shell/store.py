@@ -66,6 +66,11 @@ class ReportLife:
     ack_stick: str
     changed_at: datetime
 
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the bureau has said that the clear receipt arrived."""
+        return self.state is OfflineState.ACKNOWLEDGED
+
 
 @dataclass(frozen=True)
 class Event:

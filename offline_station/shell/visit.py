@@ -1,38 +1,61 @@
-"""A visit to the stick: reports and clear receipts go onto it, results and the trust file come off it."""
+"""A visit to the stick: reports and clear receipts go onto it, results and the trust file come off it.
+
+What lies on the stick is read and proven by a process apart (`shared.medium.reading`); this one holds the card. It
+takes what was proven into the inbox, and puts on the stick what waits; nothing is removed before the next leg's proof.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from offline_station.core.card_rules import CopyRecord
-from offline_station.shell.arrivals import Arrival, scan
-from offline_station.shell.spool import OlderReport, SpooledFile
+from offline_station.shell.arrivals import Arrival, keep_aside, scan
+from offline_station.shell.spool import SpooledFile
 from offline_station.shell.station import Refusal, Station
-from shared.durable import temporary_beside, write_durably
+from offline_station.shell.store import ReportLife
+from shared.clock import format_time
+from shared.durable import TEMPORARY_SUFFIX, move_durably, write_durably
 from shared.envelope.opening import prove_report
 from shared.errors import (
     MediumAbsent,
+    MediumDamaged,
     MediumError,
+    MediumReadOnly,
     MediumUnprepared,
-    NameContradicts,
-    NameTaken,
     Outdated,
     ResultOutdated,
     StillProcessing,
     TaxferryError,
 )
-from shared.ids import ReportDigest, ReportName
-from shared.medium.names import MAX_SIZES, TRUST, Direction
-from shared.medium.stick import Listing, Placement, Stick, StickFile, StickIdentity
+from shared.files import hash_file
+from shared.ids import ReportDigest, recognise_name
+from shared.medium.carry import Cargo, carry, tidy
+from shared.medium.find import FoundStick, choose, clone_warning, fingerprint, survey, twins
+from shared.medium.names import MAX_SIZES, TRUST, Direction, recognise
+from shared.medium.reading import Facts, Harvest, Seen, read_stick
+from shared.medium.stick import Listing, Outgoing, Stick, StickFile, StickIdentity
 from shared.model.ack import prove_ack
 from shared.model.result import ProvenResult, prove_result
 from shared.text import Text
+
+RETENTION: Final = timedelta(days=7)
+"""How long a finished file stays on a stick: until then it can still be looked at there."""
+Progress = Callable[[int, int, Text], None]
+_READING: Final = Text("读取U盘（字节）", "reading the stick (bytes)")
+_WRITING: Final = Text("写入U盘并读回核对（字节）", "writing to the stick and reading back (bytes)")
+_SUFFIXES: Final = {".dat": "report", ".ack": "ack"}
+
+
+def _silent(_done: int, _total: int, _what: Text) -> None:
+    """Show nothing."""
 
 
 @dataclass
@@ -44,22 +67,45 @@ class Visit:
         label: What people call it.
         placed: Names of the files that this visit put on it for the Internet PC.
         already: Names of the files for the Internet PC that an earlier visit had put on it.
+        container: The container that holds them, if there were many.
         taken: Names of the results that now lie in the inbox.
         trust_version: The version of a trust file that was taken in; 0 if none.
         removed: Names of files that were done with and were removed.
         refused: Files for this station that cannot be accepted; they stay where they are.
-        problem: Why nothing could be placed, although there was something to place.
+        unplaced: Names of files that wait and could not be put on a read-only medium.
+        foreign: How many files on it are none of ours.
+        problem: Why not everything could be placed.
+        warnings: What a person should know about the stick.
+        protections: What confined the process that read it.
     """
 
     path: Path
     label: str = ""
     placed: list[str] = field(default_factory=list)
     already: list[str] = field(default_factory=list)
+    container: str = ""
     taken: list[str] = field(default_factory=list)
     trust_version: int = 0
     removed: list[str] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    unplaced: list[str] = field(default_factory=list)
+    foreign: int = 0
     problem: TaxferryError | None = None
+    warnings: list[Text] = field(default_factory=list)
+    protections: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A file that is to go out, and what is written down once it lies on a stick.
+
+    Attributes:
+        cargo: The file.
+        note: Writes it down: called with the stick's label.
+    """
+
+    cargo: Cargo
+    note: Callable[[str], None]
 
 
 def station_tag(station: Station) -> str:
@@ -68,17 +114,51 @@ def station_tag(station: Station) -> str:
     return f"{facts.taxpayer_id}-{facts.machine_no}"
 
 
-def _path_of(station: Station, path: Path | None) -> Path:
-    found = path or station.stick_path
-    if found is None:
-        raise MediumAbsent(path="?")
-    return found
+def _machine(station: Station) -> str:
+    facts = station.read().facts
+    return f"{facts.taxpayer_id}_{facts.machine_no}"
 
 
-def prepare(station: Station, path: Path, label: str) -> StickIdentity:
+# Which stick
+
+
+def sticks(station: Station) -> list[FoundStick]:
+    """Return every medium that is in, and what state it is in."""
+    mine = _machine(station)
+
+    def wanted(entry: StickFile) -> bool:
+        if entry.suffix == TRUST:
+            return False
+        if entry.report is None:
+            return True  # a container: who knows before it is read
+        return f"{entry.report.taxpayer_id}_{entry.report.machine_no}" == mine and entry.suffix == ".txt"
+
+    remembered = station.stick_path
+    return survey(
+        [remembered] if remembered is not None else [],
+        station=station_tag(station),
+        wanted=wanted,
+        to_place=bool(station.waiting_report() or station.waiting_acks()),
+    )
+
+
+def find(station: Station, wanted: Path | None) -> Path:
+    """Return where the stick is that is meant: a folder, or a label, or the only one that is in.
+
+    Raises:
+        MediumAbsent: None is in.
+        MediumAmbiguous: Several are, and the operator has to say which.
+        MediumUnprepared: What is in is no stick of ours.
+    """
+    if wanted is not None and wanted.is_dir():
+        return wanted
+    return choose(sticks(station), None if wanted is None else str(wanted)).path
+
+
+def prepare(station: Station, path: Path, label: str, *, new_identity: bool = False) -> StickIdentity:
     """Make a folder a stick of ours, and remember it."""
     now = station.clock.now()
-    with Stick.prepare(path, label, station=station_tag(station), now=now) as stick:
+    with Stick.prepare(path, label, station=station_tag(station), now=now, new_identity=new_identity) as stick:
         stick.finish()
         identity = stick.identity
     assert identity is not None
@@ -87,161 +167,201 @@ def prepare(station: Station, path: Path, label: str) -> StickIdentity:
     return identity
 
 
-def listing(station: Station, path: Path | None) -> tuple[Path, StickIdentity | None, Listing]:
-    """Return what lies on the stick."""
-    found = _path_of(station, path)
-    with Stick.open(found, station=station_tag(station), unprepared=True) as stick:
-        return found, stick.identity, stick.list()
+def listing(station: Station, path: Path) -> tuple[StickIdentity | None, Listing]:
+    """Return what lies on the stick, by its names."""
+    with Stick.open(path, station=station_tag(station), unprepared=True) as stick:
+        return stick.identity, stick.list()
 
 
-def eject(station: Station, path: Path | None) -> StickIdentity | None:
-    """Make sure that everything has reached the stick: then it is safe to remove."""
-    with Stick.open(_path_of(station, path), station=station_tag(station), unprepared=True) as stick:
-        stick.finish()
-        return stick.identity
+# The visit
 
 
-def sync(station: Station, path: Path | None) -> Visit:
+def sync(station: Station, path: Path, *, everyone: bool = False, progress: Progress = _silent) -> Visit:
     """Carry both ways in one visit.
+
+    Args:
+        station: This PC.
+        path: Where the stick is.
+        everyone: Carry for every machine whose files lie in the outbox, which several stations share.
+        progress: Told of the bytes that were moved, of how many, and whether they are read or written.
 
     Raises:
         MediumError: The stick is absent or failed; what was not placed is placed by the next visit.
     """
-    found = _path_of(station, path)
-    visit = Visit(found)
-    with Stick.open(found, station=station_tag(station), unprepared=True) as stick:
-        visit.label = stick.identity.label if stick.identity else found.name
-        _take(station, stick, visit)
+    visit = Visit(path)
+    tag = station_tag(station)
+    with Stick.open(path, station=tag, unprepared=True) as stick:
+        visit.label = stick.identity.label if stick.identity else path.name
+        visit.warnings.extend(_clones(station, stick))
+        with _reading(station, path, tag, everyone=everyone, progress=progress) as harvest:
+            _same_stick(stick, harvest)
+            visit.foreign, visit.protections = harvest.foreign, harvest.protections
+            _take(station, harvest, visit, everyone=everyone)
         try:
-            _place(station, stick, visit)
-            _tidy(station, stick, visit)
+            _place(station, stick, harvest, visit, everyone=everyone, progress=progress)
+            _tidy(station, stick, harvest, visit)
         except MediumError as error:
             # What was taken is safe in the inbox; what could not be placed still lies in the spool.
             visit.problem = error
         stick.finish()
         if stick.identity is not None:
-            station.store.set_setting("stick", str(found.absolute()))
+            station.store.set_setting("stick", str(path.absolute()))
     return visit
 
 
-def put_report_on_stick(station: Station) -> str | None:
-    """Put the waiting report onto the stick that was used last, if it is in; return its label."""
-    path = station.stick_path
-    if path is None:
-        return None
-    with contextlib.suppress(MediumAbsent, MediumUnprepared):
-        with Stick.open(path, station=station_tag(station)) as stick:
-            visit = Visit(path, stick.identity.label if stick.identity else "")
-            _place(station, stick, visit)
-            stick.finish()
-        return visit.label
-    return None
+def _reading(
+    station: Station, path: Path, tag: str, *, everyone: bool, progress: Progress
+) -> contextlib.AbstractContextManager[Harvest]:
+    reading = station.read()
+    return read_stick(
+        path,
+        station=tag,
+        scratch=station.home.spool,
+        trust=station.card.trust_in_force().store(),
+        at=reading.at,
+        machines=None if everyone else [_machine(station)],
+        copy_kinds=(".txt", TRUST),
+        known={},
+        advanced=lambda done, total: progress(done, total, _READING),
+    )
+
+
+def _same_stick(stick: Stick, harvest: Harvest) -> None:
+    if harvest.identity != ("" if stick.identity is None else stick.identity.id):
+        raise MediumDamaged(reason=Text("读取时换了U盘", "the stick was changed while it was read"))
+
+
+def _clones(station: Station, stick: Stick) -> Iterator[Text]:
+    """Tell of a marker that was copied to another stick; the station remembers on which volume it saw each."""
+    if stick.identity is None:
+        return
+    here = [found for found in sticks(station) if found.identity == stick.identity]
+    yield from twins(here)
+    volume = next((found.volume for found in here if found.path.absolute() == stick.path.absolute()), None)
+    print_now = fingerprint(volume) if volume is not None else ""
+    key = f"volume:{stick.identity.id}"
+    known = station.store.setting(key)
+    if volume is not None and print_now:
+        warning = clone_warning(stick.identity, volume, {stick.identity.id: known} if known else {})
+        if warning is not None:
+            yield warning
+        elif not known:
+            station.store.set_setting(key, print_now)
 
 
 def results_on_stick(station: Station) -> list[Arrival]:
-    """Return this machine's results that lie on the stick used last, if it is in."""
-    path = station.stick_path
-    if path is None:
-        return []
+    """Return this machine's results that lie on the stick that is in, if exactly one is; proven by the process apart."""
     found: list[Arrival] = []
-    with contextlib.suppress(MediumError), Stick.open(path, station=station_tag(station), unprepared=True) as stick:
-        for entry in _ours(station, stick.list(".txt").files):
-            with stick.reading(entry) as file:
-                found.append(Arrival(entry.name, entry.report, file.read(MAX_SIZES[".txt"] + 1)))
+    with contextlib.suppress(MediumError):
+        path = find(station, None)
+        with _reading(station, path, station_tag(station), everyone=False, progress=_silent) as harvest:
+            for seen in harvest.files:
+                if seen.suffix == ".txt" and seen.copy is not None:
+                    recognised = recognise(seen.name)
+                    claimed = None if recognised is None else recognised[0]
+                    found.append(Arrival(seen.name, claimed, seen.copy.read_bytes()))
     return found
 
 
-def _ours(station: Station, files: Sequence[StickFile]) -> list[StickFile]:
-    facts = station.read().facts
-    mine = (facts.taxpayer_id, facts.machine_no)
-    return [f for f in files if f.report is not None and (f.report.taxpayer_id, f.report.machine_no) == mine]
+def put_report_on_stick(station: Station) -> str | None:
+    """Put the waiting report onto the stick that is in, if exactly one is; return its label."""
+    with contextlib.suppress(MediumAbsent, MediumUnprepared):
+        done = put_report(station, None)
+        return done.label
+    return None
 
 
-def _is_ours(station: Station, name: ReportName | None) -> bool:
-    facts = station.read().facts
-    return name is not None and (name.taxpayer_id, name.machine_no) == (facts.taxpayer_id, facts.machine_no)
+def put_report(station: Station, wanted: Path | None, *, progress: Progress = _silent) -> Visit:
+    """Put the waiting report onto a stick, whether or not it lies on another one.
+
+    Raises:
+        MediumError: No stick, several, or one that failed. The report is kept, and can be put on any stick.
+    """
+    path = find(station, wanted)
+    tag = station_tag(station)
+    visit = Visit(path)
+    with Stick.open(path, station=tag) as stick:
+        visit.label = stick.identity.label if stick.identity else ""
+        with _reading(station, path, tag, everyone=False, progress=progress) as harvest:
+            _same_stick(stick, harvest)
+            _place(station, stick, harvest, visit, everyone=False, progress=progress)
+        stick.finish()
+        station.store.set_setting("stick", str(path.absolute()))
+    if visit.problem is not None:
+        raise visit.problem
+    return visit
 
 
 # Off the stick
 
 
-def _take(station: Station, stick: Stick, visit: Visit) -> None:
-    listed = stick.list(".txt", TRUST)
-    for entry in listed.files:
-        if entry.suffix == TRUST:
-            _take_trust(station, stick, entry, visit)
-    for unusable in listed.unusable:
-        visit.refused.append(Refusal(unusable.name, unusable.error))
-    for entry in _ours(station, listed.files):
+def _take(station: Station, harvest: Harvest, visit: Visit, *, everyone: bool) -> None:
+    for seen in harvest.of("trust"):
+        _take_trust(station, seen, visit)
+    for seen in harvest.of("result"):
         try:
-            _take_result(station, stick, entry, visit)
-        except _AlreadySeen:
-            continue
-        except StillProcessing as error:
-            visit.refused.append(Refusal(entry.name, error))
-        except MediumError:
-            raise
+            _take_result(station, seen, visit)
         except TaxferryError as error:
-            visit.refused.append(Refusal(entry.name, error))
+            visit.refused.append(Refusal(seen.name, error))
+    for seen in harvest.files:
+        if seen.error is None or seen.suffix not in (".txt", TRUST):
+            continue
+        moved = None
+        if seen.copy is not None and not isinstance(seen.error, StillProcessing):
+            name = f"{seen.sha256[:8]}-{seen.name}"
+            moved = keep_aside(seen.copy, name, station.home.quarantine, seen.error, station.clock.now())
+        visit.refused.append(Refusal(seen.name, seen.error, moved))
 
 
-class _AlreadySeen(Exception):
-    """The card has taken notice of this result before: it need not travel again."""
 
-
-def _take_result(station: Station, stick: Stick, entry: StickFile, visit: Visit) -> None:
+def _take_result(station: Station, seen: Seen, visit: Visit) -> None:
+    """Move a proven result into the inbox; the card proves it again when it takes notice of it."""
+    facts, copy = seen.facts, seen.copy
+    assert facts is not None
+    assert copy is not None
     reading = station.read()
-    trust = station.card.trust_in_force().store()
-
-    def prove(file: BinaryIO) -> ProvenResult:
-        proven = prove_result(file.read(MAX_SIZES[".txt"] + 1), trust, at=reading.at, name=entry.name)
-        if entry.report != proven.result.name and entry.report is not None:
-            raise NameContradicts(named=entry.report.in_words, signed=proven.result.name.in_words)
-        if proven.result.card_no == reading.facts.card_no and proven.result.result_no <= reading.facts.last_result_no:
-            raise _AlreadySeen
-        waiting = station.inbox / proven.result.name.file_name(".txt")
-        if waiting.is_file():
-            _refuse_if_older(waiting, proven, station, at=reading.at)
-        return proven
-
+    if facts.card_no == reading.facts.card_no and facts.number <= reading.facts.last_result_no:
+        return  # the card has taken notice of it before: it need not travel again
+    target = station.inbox / facts.name.file_name(".txt")
+    if target.is_file():
+        if hash_file(target)[0] == seen.sha256:
+            visit.taken.append(target.name)
+            return
+        _refuse_if_older(target, facts, station, at=reading.at)
     station.inbox.mkdir(parents=True, exist_ok=True)
-    taken = stick.take(
-        entry,
-        station.inbox,
-        prove=prove,
-        name=lambda proven: proven.result.name.file_name(".txt"),
-        replace=True,
-    )
-    visit.taken.append(taken.path.name)
-    if not taken.already:
-        station.store.note(station.clock.now(), "taken", file=taken.path.name, stick=visit.label)
+    move_durably(copy, target)
+    visit.taken.append(target.name)
+    station.store.note(station.clock.now(), "taken", file=target.name, stick=visit.label)
 
 
-def _refuse_if_older(waiting: Path, proven: ProvenResult, station: Station, *, at: datetime) -> None:
+def _refuse_if_older(waiting: Path, facts: Facts, station: Station, *, at: datetime) -> None:
     """Let an older result not take the place of a newer one that waits in the inbox."""
-    try:
-        there = prove_result(waiting.read_bytes(), station.card.trust_in_force().store(), at=at)
-    except TaxferryError:
-        return
-    same_card = there.result.card_no == proven.result.card_no
-    if same_card and there.result.result_no > proven.result.result_no:
+    there = _proven_there(waiting, station, at=at)
+    if there is not None and there.result.card_no == facts.card_no and there.result.result_no > facts.number:
         raise ResultOutdated(
             reason=Text("inbox 中已有更新的结果", "a newer one is in the inbox"),
-            number=proven.result.result_no,
+            number=facts.number,
             last=there.result.result_no,
         )
 
 
-def _take_trust(station: Station, stick: Stick, entry: StickFile, visit: Visit) -> None:
-    before = station.card.trust_in_force().version
-    with stick.reading(entry) as file:
-        data = file.read(MAX_SIZES[TRUST] + 1)
+def _proven_there(waiting: Path, station: Station, *, at: datetime) -> ProvenResult | None:
     try:
-        version = station.card.update_trust(data, station.clock.now())
+        return prove_result(waiting.read_bytes(), station.card.trust_in_force().store(), at=at)
+    except TaxferryError:
+        return None
+
+
+def _take_trust(station: Station, seen: Seen, visit: Visit) -> None:
+    if seen.copy is None:
+        return
+    before = station.card.trust_in_force().version
+    try:
+        version = station.card.update_trust(seen.copy.read_bytes(), station.clock.now())
     except Outdated:
         return
     except TaxferryError as error:
-        visit.refused.append(Refusal(entry.name, error))
+        visit.refused.append(Refusal(seen.name, error))
         return
     if version != before:
         visit.trust_version = version
@@ -251,23 +371,165 @@ def _take_trust(station: Station, stick: Stick, entry: StickFile, visit: Visit) 
 # Onto the stick
 
 
-def _place(station: Station, stick: Stick, visit: Visit) -> None:
+def _place(
+    station: Station, stick: Stick, harvest: Harvest, visit: Visit, *, everyone: bool, progress: Progress
+) -> None:
     now = station.clock.now()
+    with _scratch(station) as scratch:
+        waiting = list(outgoing(station, scratch, everyone=everyone))
+        if not waiting:
+            return
+        if stick.identity is None or stick.read_only:
+            there = {(seen.name, seen.sha256) for seen in harvest.files if seen.direction is Direction.TO_ONLINE}
+            missing = [w for w in waiting if (w.cargo.file.name, w.cargo.file.sha256) not in there]
+            visit.unplaced = [w.cargo.file.name for w in missing]
+            visit.already = [w.cargo.file.name for w in waiting if w not in missing]
+            if missing and stick.read_only and not visit.taken:
+                raise MediumReadOnly(name=visit.label or str(stick.path))
+            if missing and not stick.read_only:
+                raise MediumUnprepared(name=str(stick.path))
+            return
+        by_name = {w.cargo.file.name: w for w in waiting}
+        total = 2 * sum(w.cargo.file.size for w in waiting)
+        done = 0
+
+        def advanced(size: int) -> None:
+            nonlocal done
+            done += size
+            progress(min(done, total), total, _WRITING)
+
+        cargo = [w.cargo for w in waiting]
+        for carried in carry(stick, harvest, cargo, Direction.TO_ONLINE, now=now, advanced=advanced):
+            name = carried.cargo.file.name
+            if carried.error is not None:
+                # A newer receipt under the same name, or a file that is not ours to judge: it stays.
+                if carried.cargo.facts.kind == "report":
+                    raise carried.error
+                visit.already.append(name)
+                continue
+            by_name[name].note(visit.label)
+            visit.container = carried.container or visit.container
+            (visit.already if carried.already else visit.placed).append(name)
+
+
+@contextlib.contextmanager
+def _scratch(station: Station) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix=".visit.", suffix=TEMPORARY_SUFFIX, dir=station.home.spool) as folder:
+        yield Path(folder)
+
+
+def outgoing(station: Station, scratch: Path, *, everyone: bool = False) -> Iterator[Waiting]:
+    """Return what waits to be carried to the Internet PC: the sealed report, clear receipts, others' files if asked.
+
+    Args:
+        station: This PC.
+        scratch: A folder for receipts, which the card gives out as bytes.
+        everyone: Also what other machines have put into the outbox that they share with this one.
+    """
+    names = set()
     waiting = station.waiting_report()
-    if waiting is not None and waiting[0].report_digest in _answered(station):
-        waiting = None  # its result is here: the bureau has had the report, and the stick need not carry it again
-    acks = station.waiting_acks()
-    if (waiting or acks) and stick.identity is None:
-        raise MediumUnprepared(name=str(stick.path))
-    if waiting is not None:
+    if waiting is not None and waiting[0].report_digest not in _answered(station):
         copy, kept = waiting
-        placement = _place_report(station, stick, copy, kept, now)
-        station.store.carried(copy, visit.label, now)
-        (visit.already if placement.already else visit.placed).append(copy.name.file_name(".dat"))
-    for copy, ack in acks:
-        placed_now = _place_ack(station, stick, copy, ack, now)
-        station.store.ack_carried(copy.nonce, visit.label, now)
-        (visit.placed if placed_now else visit.already).append(copy.name.file_name(".ack"))
+        found = _waiting_report(station, copy, kept)
+        names.add(found.cargo.file.name)
+        yield found
+    for copy, ack in station.waiting_acks():
+        found = _waiting_ack(station, copy, ack, scratch)
+        names.add(found.cargo.file.name)
+        yield found
+    if everyone:
+        yield from (w for w in _others(station) if w.cargo.file.name not in names)
+
+
+def _waiting_report(station: Station, copy: CopyRecord, kept: SpooledFile) -> Waiting:
+    trust, at = station.card.trust_in_force().store(), station.read().at
+    with kept.path.open("rb") as file:
+        sealed_at = prove_report(file, trust, at=at).signing_time
+    name = copy.name.file_name(".dat")
+    facts = Facts(
+        kind="report",
+        stem=copy.name.stem,
+        card_no=copy.card_no,
+        number=copy.sequence,
+        digest=kept.digest,
+        signed_at=format_time(sealed_at),
+    )
+    return Waiting(
+        Cargo(Outgoing(kept.path, name, kept.sha256, kept.size_bytes, kept.digest), facts),
+        lambda stick: station.store.carried(copy, stick, station.clock.now()),
+    )
+
+
+def _waiting_ack(station: Station, copy: CopyRecord, ack: bytes, scratch: Path) -> Waiting:
+    name = copy.name.file_name(".ack")
+    path = scratch / name
+    write_durably(path, ack)
+    trust, at = station.card.trust_in_force().store(), station.read().at
+    proven = prove_ack(ack, trust, at=at)
+    facts = Facts(
+        kind="ack",
+        stem=copy.name.stem,
+        card_no=copy.card_no,
+        number=proven.ack.result_no,
+        digest=proven.ack.report_digest,
+        signed_at=format_time(proven.ack.cleared_at),
+    )
+    sha256 = hashlib.sha256(ack).hexdigest()
+    return Waiting(
+        Cargo(Outgoing(path, name, sha256, len(ack), copy.report_digest or ""), facts),
+        lambda stick: station.store.ack_carried(copy.nonce, stick, station.clock.now()),
+    )
+
+
+def _others(station: Station) -> Iterator[Waiting]:
+    """Return the proven files of other machines in the outbox."""
+    mine = _machine(station)
+    trust, at = station.card.trust_in_force().store(), station.read().at
+    with contextlib.suppress(FileNotFoundError):
+        for path in sorted(station.outbox.iterdir()):
+            recognised = recognise_name(path.name)
+            if recognised is None or recognised[1] not in _SUFFIXES or path.is_symlink() or not path.is_file():
+                continue
+            if f"{recognised[0].taxpayer_id}_{recognised[0].machine_no}" == mine:
+                continue
+            try:
+                facts = _facts_of(path, recognised[1], trust, at)
+            except TaxferryError:
+                continue  # still being written, or none of ours: its own station says so
+            if facts.stem != recognised[0].stem:
+                continue
+            item = Outgoing.of(path, facts.name.file_name(recognised[1]), facts.digest)
+            yield Waiting(Cargo(item, facts), _note_nothing)
+
+
+def _note_nothing(_stick: str) -> None:
+    """Another machine's file: its own station follows it."""
+
+
+def _facts_of(path: Path, suffix: str, trust: object, at: datetime) -> Facts:
+    from shared.envelope.chain import TrustStore
+
+    assert isinstance(trust, TrustStore)
+    with path.open("rb") as file:
+        if suffix == ".dat":
+            report = prove_report(file, trust, at=at)
+            return Facts(
+                kind="report",
+                stem=report.header.name.stem,
+                card_no=report.header.card_no,
+                number=report.header.sequence,
+                digest=report.digest,
+                signed_at=format_time(report.signing_time),
+            )
+        ack = prove_ack(file.read(MAX_SIZES[".ack"] + 1), trust, at=at).ack
+        return Facts(
+            kind="ack",
+            stem=ack.name.stem,
+            card_no=ack.card_no,
+            number=ack.result_no,
+            digest=ack.report_digest,
+            signed_at=format_time(ack.cleared_at),
+        )
 
 
 def _answered(station: Station) -> set[ReportDigest]:
@@ -280,65 +542,35 @@ def _answered(station: Station) -> set[ReportDigest]:
     return found
 
 
-def _place_report(station: Station, stick: Stick, copy: CopyRecord, kept: SpooledFile, now: datetime) -> Placement:
-    trust, at = station.card.trust_in_force().store(), station.read().at
-    with kept.path.open("rb") as file:
-        sealed_at = prove_report(file, trust, at=at).signing_time
-    return stick.place(
-        kept.path,
-        copy.name.file_name(".dat"),
-        Direction.TO_ONLINE,
-        now=now,
-        digest=kept.digest,
-        supersedes=OlderReport(trust, at, copy.card_no, copy.sequence, sealed_at),
-    )
-
-
-def _place_ack(station: Station, stick: Stick, copy: CopyRecord, ack: bytes, now: datetime) -> bool:
-    """Put a clear receipt on the stick; return whether it was not there yet."""
-    name = copy.name.file_name(".ack")
-    source = temporary_beside(station.home.results / name)
-    trust, at = station.card.trust_in_force().store(), station.read().at
-
-    def older(file: BinaryIO) -> bool:
-        try:
-            there = prove_ack(file.read(MAX_SIZES[".ack"] + 1), trust, at=at).ack
-        except TaxferryError:
-            return False
-        assert copy.success is not None
-        return there.card_no == copy.card_no and there.result_no < copy.success.result_no
-
-    try:
-        write_durably(source, ack)
-        placement = stick.place(
-            source, name, Direction.TO_ONLINE, now=now, digest=copy.report_digest or "", supersedes=older
-        )
-    except NameTaken:
-        # A newer receipt under the same name, or a file that is not ours to judge: it stays.
-        return False
-    finally:
-        source.unlink(missing_ok=True)
-    return not placement.already
-
-
-def _tidy(station: Station, stick: Stick, visit: Visit) -> None:
-    """Remove our own files whose next leg is proven: reports that were cleared, results that cleared them (STICK-10)."""
-    if stick.identity is None:
+def _tidy(station: Station, stick: Stick, harvest: Harvest, visit: Visit) -> None:
+    """Remove our own files whose next leg is proven: reports and results of what was cleared, receipts that arrived."""
+    if stick.identity is None or stick.read_only:
         return
     done = {copy.name.stem: (copy, life) for copy, life in reversed(list(station.copies())) if not copy.open}
-    for entry in stick.list(".dat", ".txt").files:
-        if entry.report is None or not _is_ours(station, entry.report):
-            continue
-        found = done.get(entry.report.stem)
-        if found is None or found[0].cleared_at is None:
-            continue
+    now = station.clock.now()
+
+    def finished(seen: Seen) -> bool:
+        found = done.get(seen.facts.stem) if seen.facts is not None else None
+        if found is None or seen.facts is None:
+            return False
         copy, life = found
-        sha256 = life.file_sha256
-        if entry.suffix == ".txt":
-            kept = station.home.results / f"{copy.name.stem}.{life.result_no}.txt"
-            sha256 = hashlib.sha256(kept.read_bytes()).hexdigest() if kept.is_file() else ""
-        if sha256 and stick.remove(entry, sha256):
-            visit.removed.append(entry.name)
+        return _is_finished(seen, copy, life, now)
+
+    visit.removed.extend(tidy(stick, harvest, finished))
 
 
-REMOVE_SAFELY: Final = Text("U盘可以安全拔出", "the stick is safe to remove")
+def _is_finished(seen: Seen, copy: CopyRecord, life: ReportLife, now: datetime) -> bool:
+    facts = seen.facts
+    if facts is None or facts.card_no != copy.card_no or copy.cleared_at is None:
+        return False
+    if now - copy.cleared_at < RETENTION:
+        return False
+    if facts.kind == "ack":
+        return life.acknowledged
+    # The card was cleared: of this name, nothing up to what cleared it is waited for by anybody.
+    if facts.kind == "report":
+        return facts.number <= copy.sequence
+    return facts.kind == "result" and copy.success is not None and facts.number <= copy.success.result_no
+
+
+REMOVE_SAFELY: Final = Text("现在可以拔出U盘", "the stick can be pulled out now")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from shared.errors import StationBusy
+from shared.medium.reading import sweep_scratch
 
 if os.name == "nt":  # pragma: no cover - exercised on Windows only
     import msvcrt
@@ -99,6 +100,23 @@ class Home:
         try:
             if not _try_lock(handle):
                 raise StationBusy(home=self.root)
+            yield
+        finally:
+            handle.close()
+
+
+    @contextlib.contextmanager
+    def visiting(self) -> Iterator[None]:
+        """Be the one process of this station that visits a stick, while the block runs.
+
+        Raises:
+            StationBusy: Another one is visiting. Nothing was done.
+        """
+        handle = open(self.root / "stick.lock", "ab+")  # noqa: SIM115  the lock lives as long as the handle
+        try:
+            if not _try_lock(handle):
+                raise StationBusy(home=self.root)
+            sweep_scratch(self.spool)
             yield
         finally:
             handle.close()

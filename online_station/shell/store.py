@@ -8,6 +8,7 @@ name of its next step and a due time, nothing else is needed to go on with it.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -137,12 +138,35 @@ _STANDING: Final = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
 )
 
+_LEG: Final = sa.Table(
+    "leg",
+    _METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False, index=True),
+    sa.Column("leg", sa.Text, nullable=False),
+    sa.Column("stick_id", sa.Text, nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
+)
+
+
+def _first_release(connection: Connection) -> None:
+    """Make the tables of the first release: those that later ones added are left to their own migrations."""
+    _METADATA.create_all(connection, tables=[t for t in _METADATA.sorted_tables if t is not _LEG])
+
+
+def _legs(connection: Connection) -> None:
+    """Remember on which stick a report came and a result left."""
+    _LEG.create(connection)
+
+
 Migration = Callable[[Connection], None]
-MIGRATIONS: Final[tuple[Migration, ...]] = (_METADATA.create_all,)
+MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs)
 """`MIGRATIONS[n]` takes a database from schema version n to n + 1; entries are only ever added."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
 
+_MOST_MISSING: Final = 50
 ACK_WAITING: Final = "waiting"
 ACK_SENDING: Final = "sending"
 ACK_UNKNOWN: Final = "unknown"
@@ -206,6 +230,49 @@ class AckRow:
     message: str
     attempts: int
     due_at: datetime | None
+    taken_at: datetime
+
+
+CAME: Final = "came"
+LEFT: Final = "left"
+
+
+@dataclass(frozen=True)
+class LegRow:
+    """A report that came by a stick, or a result that left on one.
+
+    Attributes:
+        at: When.
+        digest: The report.
+        leg: `came` or `left`.
+        stick_id: The stick; empty for a medium that was never prepared.
+        label: What people call it.
+    """
+
+    at: datetime
+    digest: str
+    leg: str
+    stick_id: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Copies of a card that never arrived here, although later ones did.
+
+    Attributes:
+        taxpayer_id: Whose card.
+        machine_no: Which machine.
+        card_no: The card.
+        missing: Their sequence numbers.
+        before: The sequence of the next one that did arrive.
+    """
+
+    taxpayer_id: str
+    machine_no: int
+    card_no: str
+    missing: tuple[int, ...]
+    before: int
 
 
 @dataclass(frozen=True)
@@ -541,6 +608,50 @@ class Store:
                 ResultRow(r.digest, r.result_no, r.outcome, r.code, r.body_sha256, _at(r.received_at)) for r in rows
             ]
 
+    # Sticks
+
+    def add_leg(self, digest: str, leg: str, stick_id: str, label: str, now: datetime) -> None:
+        """Remember that a report came by a stick, or that a result left on one; the same stick again is no news."""
+        with self._writing() as connection:
+            latest = connection.execute(
+                sa.select(_LEG.c.stick_id, _LEG.c.label)
+                .where(_LEG.c.digest == digest)
+                .where(_LEG.c.leg == leg)
+                .order_by(_LEG.c.id.desc())
+            ).first()
+            if latest is None or (latest.stick_id, latest.label) != (stick_id, label):
+                connection.execute(
+                    sa.insert(_LEG).values(at=_epoch(now), digest=digest, leg=leg, stick_id=stick_id, label=label)
+                )
+
+    def legs(self, digest: str) -> list[LegRow]:
+        """Return the walks of one report and its results, the oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(sa.select(_LEG).where(_LEG.c.digest == digest).order_by(_LEG.c.id))
+            return [_leg(row) for row in rows]
+
+    def last_left(self) -> dict[str, LegRow]:
+        """Return, by report, the latest stick on which its result left."""
+        with self._reading() as connection:
+            rows = connection.execute(sa.select(_LEG).where(_LEG.c.leg == LEFT).order_by(_LEG.c.id))
+            return {str(row.digest): _leg(row) for row in rows}
+
+    def gaps(self) -> list[Gap]:
+        """Return what is missing between the copies of each card that arrived here."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                sa.select(_REPORT.c.taxpayer_id, _REPORT.c.machine_no, _REPORT.c.card_no, _REPORT.c.sequence)
+                .distinct()
+                .order_by(_REPORT.c.taxpayer_id, _REPORT.c.machine_no, _REPORT.c.card_no, _REPORT.c.sequence)
+            ).all()
+        found = []
+        for before, after in itertools.pairwise(rows):
+            same = before.card_no == after.card_no
+            if same and after.sequence > before.sequence + 1:
+                missing = tuple(range(before.sequence + 1, after.sequence))[:_MOST_MISSING]
+                found.append(Gap(after.taxpayer_id, after.machine_no, after.card_no, missing, after.sequence))
+        return found
+
     # Clear receipts
 
     def add_ack(self, sha256: str, digest: str, stem: str, now: datetime) -> bool:
@@ -726,8 +837,12 @@ def _report(row: Row[Any]) -> ReportRow:
     )
 
 
+def _leg(row: Row[Any]) -> LegRow:
+    return LegRow(_at(row.at), row.digest, row.leg, row.stick_id, row.label)
+
+
 def _ack(row: Row[Any]) -> AckRow:
-    return AckRow(row.sha256, row.digest, row.stem, row.state, row.message, row.attempts, _moment(row.due_at))
+    return AckRow(row.sha256, row.digest, row.stem, row.state, row.message, row.attempts, _moment(row.due_at), _at(row.taken_at))
 
 
 def _epoch(moment: datetime) -> float:

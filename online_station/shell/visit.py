@@ -1,33 +1,46 @@
 """A visit to a stick: take what came for this station, leave what goes back, clean up what has arrived.
 
-What is taken goes into the inbox, where everything else arrives too. What is left stays here as well, until the clear
-receipt proves that it was used; only then is it removed from the stick.
+What lies on the stick is read and proven by a process apart (`shared.medium.reading`); this one holds the enterprise
+key. What was proven goes into the inbox, where everything else arrives too. What is left stays here as well, until the
+clear receipt proves that it was used; only then, and after some days, is it removed from the stick.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from online_station.shell.home import Home
-from online_station.shell.store import ReportRow, Store
+from online_station.shell.quarantine import keep_copy
+from online_station.shell.store import CAME, LEFT, ReportRow, Store
 from online_station.shell.trust import TRUST_NAME, Trust
 from shared import faults
-from shared.envelope.opening import prove_report
-from shared.errors import NameTaken, TaxferryError
-from shared.ids import ReportName, Suffix
-from shared.medium import Direction, Stick, StickFile
-from shared.model.ack import prove_ack
-from shared.model.result import prove_result
-from shared.model.trust import MAX_TRUST_BYTES, prove_trust
+from shared.clock import format_time
+from shared.durable import move_durably
+from shared.errors import MediumDamaged, MediumError, MediumReadOnly, MediumUnprepared, TaxferryError
+from shared.files import hash_file
+from shared.medium import Direction, Outgoing, Stick, StickFile
+from shared.medium.carry import Cargo, carry, tidy
+from shared.medium.find import FoundStick, choose, clone_warning, fingerprint, survey, twins
+from shared.medium.names import TRUST
+from shared.medium.reading import Facts, Harvest, Seen, read_stick
+from shared.model.result import ProvenResult, prove_result
 from shared.states import OnlineState
 from shared.text import Text
 
-_MAX_TEXT: Final = 1 << 16
+RETENTION: Final = timedelta(days=7)
+"""How long a used result stays on a stick: until then it can still be looked at there."""
+Progress = Callable[[int, int | None, Text], None]
+_READING: Final = Text("读取U盘（字节）", "reading the stick (bytes)")
+_WRITING: Final = Text("写入U盘并读回核对（字节）", "writing to the stick and reading back (bytes)")
+_TRIES: Final = 100
+
+
+def _silent(_done: int, _total: int | None, _what: Text) -> None:
+    """Show nothing."""
 
 
 @dataclass
@@ -35,68 +48,150 @@ class Visit:
     """What a visit came to.
 
     Attributes:
+        path: Where the stick is.
+        label: What people call it.
+        stick_id: Its id; empty if it was never prepared.
         taken: Files that were copied into the inbox, by their true names.
         known: How many files on the stick were known here already.
         placed: Files that were put on the stick.
+        already: Files that lay there before.
+        container: The container that holds what was placed, if that was much.
         removed: Files whose next leg is proven and that were removed from the stick.
+        unplaced: Results that wait and could not be put on a read-only medium.
         foreign: How many files on the stick are none of ours.
         problems: Files that could not be taken or placed; the others were.
+        failure: What kept the visit from placing everything.
+        warnings: What a person should know about the stick.
+        protections: What confined the process that read it.
     """
 
+    path: Path
+    label: str = ""
+    stick_id: str = ""
     taken: list[str] = field(default_factory=list)
     known: int = 0
     placed: list[str] = field(default_factory=list)
+    already: list[str] = field(default_factory=list)
+    container: str = ""
     removed: list[str] = field(default_factory=list)
+    unplaced: list[str] = field(default_factory=list)
     foreign: int = 0
     problems: list[TaxferryError] = field(default_factory=list)
+    failure: MediumError | None = None
+    warnings: list[Text] = field(default_factory=list)
+    protections: tuple[str, ...] = ()
 
 
-class _Known(Exception):
-    """The file on the stick is one that this station has."""
+# Which stick
+
+
+def sticks(store: Store, station: str) -> list[FoundStick]:
+    """Return every medium that is in, and what state it is in."""
+    remembered = store.setting("stick")
+    return survey(
+        [Path(remembered)] if remembered else [],
+        station=station,
+        wanted=_is_for_us,
+        to_place=bool(_outgoing(store)),
+    )
+
+
+def _is_for_us(entry: StickFile) -> bool:
+    return entry.suffix in (".dat", ".ack") or (entry.report is None and entry.suffix != TRUST)
+
+
+def find(store: Store, station: str, wanted: Path | None) -> Path:
+    """Return where the stick is that is meant: a folder, or a label, or the only one that is in.
+
+    Raises:
+        MediumAbsent: None is in.
+        MediumAmbiguous: Several are, and the operator has to say which.
+        MediumUnprepared: What is in is no stick of ours.
+    """
+    if wanted is not None and wanted.is_dir():
+        return wanted.absolute()
+    return choose(sticks(store, station), None if wanted is None else str(wanted)).path
+
+
+# The visit
 
 
 def synchronise(
-    stick: Stick,
+    path: Path,
+    *,
+    station: str,
     home: Home,
     store: Store,
     trust: Trust,
     inbox: Path,
     now: datetime,
-    progress: Callable[[int, int | None, Text], None],
+    progress: Progress = _silent,
 ) -> Visit:
     """Carry both directions in one go, and prove at the end that the medium is alive.
 
     Args:
-        stick: The open stick.
+        path: Where the stick is.
+        station: This station's name on sticks.
         home: The station's folders.
         store: The station's database.
         trust: What is believed.
         inbox: Where files for this station go.
         now: The present.
-        progress: Told how far the visit is.
+        progress: Told of the bytes that were moved, of how many, and whether they are read or written.
 
     Raises:
         MediumError: The stick failed; what was taken is safe, what was placed has to be placed again.
+        StationBusy: Another process of this station is visiting a stick.
         OSError: This PC's disk failed.
     """
-    visit = Visit()
-    # A clear receipt proves that its result was used: from then on the stick need not carry it.
-    used = {ack.digest for ack in store.acks()}
-    listing = stick.list(".dat", ".ack")
-    visit.foreign = listing.foreign
-    visit.problems.extend(item.error for item in listing.unusable)
-    for done, entry in enumerate(listing.files):
-        progress(done, len(listing.files), Text("读取U盘", "reading the stick"))
-        _take(stick, entry, visit, used, store, trust, inbox, now)
-    newest = newest_results(store)
-    outgoing = [r for r in newest if r.state is not OnlineState.ACKNOWLEDGED and r.digest not in used]
-    for done, row in enumerate(outgoing):
-        progress(done, len(outgoing), Text("写入U盘", "writing the stick"))
-        _place_result(stick, row, visit, home, store, trust, now)
-    _place_trust(stick, visit, trust, now)
-    _clean(stick, visit, home, [r for r in newest if r.state is OnlineState.ACKNOWLEDGED or r.digest in used])
-    stick.finish()
+    with home.visiting(), Stick.open(path, station=station, unprepared=True) as stick:
+        identity = stick.identity
+        visit = Visit(path, identity.label if identity else path.name, identity.id if identity else "")
+        visit.warnings.extend(_clones(store, station, stick))
+        with read_stick(
+            path,
+            station=station,
+            scratch=home.spool,
+            trust=trust.store,
+            at=now,
+            machines=None,
+            copy_kinds=(".dat", ".ack"),
+            known={row.file_sha256: row.size_bytes for row in store.reports()},
+            advanced=lambda done, total: progress(done, total, _READING),
+        ) as harvest:
+            if harvest.identity != visit.stick_id:
+                raise MediumDamaged(reason=Text("读取时换了U盘", "the stick was changed while it was read"))
+            visit.foreign, visit.protections = harvest.foreign, harvest.protections
+            _take(harvest, visit, home, store, inbox, now)
+        try:
+            _place(stick, harvest, visit, home, store, trust, now, progress)
+            if identity is not None and not stick.read_only:
+                visit.removed.extend(tidy(stick, harvest, _finished(store, now)))
+        except MediumError as error:
+            # What was taken is safe in the inbox; what could not be placed is still kept here.
+            visit.failure = error
+        stick.finish()
+        if identity is not None:
+            store.set(stick=str(path.absolute()))
     return visit
+
+
+def _clones(store: Store, station: str, stick: Stick) -> Iterator[Text]:
+    """Tell of a marker that was copied to another stick; the station remembers on which volume it saw each."""
+    if stick.identity is None:
+        return
+    here = [found for found in sticks(store, station) if found.identity == stick.identity]
+    yield from twins(here)
+    volume = next((found.volume for found in here if found.path.absolute() == stick.path.absolute()), None)
+    seen = fingerprint(volume) if volume is not None else ""
+    key = f"volume:{stick.identity.id}"
+    known = store.setting(key)
+    if volume is not None and seen:
+        warning = clone_warning(stick.identity, volume, {stick.identity.id: known} if known else {})
+        if warning is not None:
+            yield warning
+        elif not known:
+            store.set(**{key: seen})
 
 
 def newest_results(store: Store) -> list[ReportRow]:
@@ -114,103 +209,144 @@ def newest_results(store: Store) -> list[ReportRow]:
     return list(newest.values())
 
 
-def _take(
+# Off the stick
+
+
+def _take(harvest: Harvest, visit: Visit, home: Home, store: Store, inbox: Path, now: datetime) -> None:
+    files = {row.file_sha256 for row in store.reports()}
+    bodies = {ack.sha256 for ack in store.acks()}
+    for seen in harvest.files:
+        if seen.suffix not in (".dat", ".ack"):
+            if seen.error is not None and seen.suffix == ".txt" and not seen.facts:
+                visit.problems.append(seen.error)
+            continue
+        if seen.sha256 and seen.sha256 in files:
+            visit.known += 1
+            continue
+        if seen.error is not None:
+            visit.problems.append(seen.error)
+            if seen.copy is not None:
+                keep_copy(home.quarantine, seen.copy, seen.name, seen.error, store, now)
+            continue
+        facts = seen.facts
+        if facts is None or seen.copy is None:
+            continue
+        known = store.report(facts.digest) is not None if facts.kind == "report" else facts.body_sha256 in bodies
+        if facts.kind == "report":
+            store.add_leg(facts.digest, CAME, visit.stick_id, visit.label, now)
+        if known:
+            visit.known += 1
+            continue
+        visit.taken.append(_into_inbox(seen, facts, inbox))
+
+
+def _into_inbox(seen: Seen, facts: Facts, inbox: Path) -> str:
+    """Move a proven copy into the inbox under its true name; another file of that name stays as it is."""
+    assert seen.copy is not None
+    inbox.mkdir(parents=True, exist_ok=True)
+    for attempt in range(_TRIES):
+        mark = f" ({attempt})" if attempt else ""
+        target = inbox / f"{facts.stem}{mark}{seen.suffix}"
+        if not target.exists():
+            move_durably(seen.copy, target)
+            return target.name
+        if target.is_file() and hash_file(target) == (seen.sha256, seen.size):
+            return target.name  # an earlier visit took it, and it was not looked at yet
+    raise MediumDamaged(
+        reason=Text(f"收件文件夹里有太多同名文件：{facts.stem}", f"too many files named {facts.stem} in the inbox")
+    )
+
+
+# Onto the stick
+
+
+def _outgoing(store: Store) -> list[ReportRow]:
+    """Return the reports whose results the invoicing PCs are still to have."""
+    used = {ack.digest for ack in store.acks()}
+    return [r for r in newest_results(store) if r.state is not OnlineState.ACKNOWLEDGED and r.digest not in used]
+
+
+def _place(
     stick: Stick,
-    entry: StickFile,
+    harvest: Harvest,
     visit: Visit,
-    used: set[str],
+    home: Home,
     store: Store,
     trust: Trust,
-    inbox: Path,
     now: datetime,
+    progress: Progress,
 ) -> None:
-    suffix: Suffix = ".ack" if entry.suffix == ".ack" else ".dat"
+    # A clear receipt proves that its result was used, also one that has only just come off this stick.
+    used = {seen.facts.digest for seen in harvest.of("ack") if seen.facts is not None}
+    rows = {row.digest: row for row in _outgoing(store) if row.digest not in used}
+    cargo = [_cargo(row, home, trust, now) for row in rows.values()]
+    there = {(seen.name, seen.sha256) for seen in harvest.files if seen.direction is Direction.TO_OFFLINE}
+    if stick.identity is None or stick.read_only:
+        missing = [item for item in cargo if (item.file.name, item.file.sha256) not in there]
+        visit.unplaced = [item.file.name for item in missing]
+        if missing and stick.read_only and not visit.taken:
+            raise MediumReadOnly(name=visit.label or str(stick.path))
+        if missing and not stick.read_only:
+            raise MediumUnprepared(name=str(stick.path))
+        return
+    trusted = _trust_cargo(trust)
+    if trusted is not None:
+        cargo.append(trusted)
+    total, done = 2 * sum(item.file.size for item in cargo), 0
 
-    def prove(file: BinaryIO) -> ReportName:
-        if suffix == ".dat":
-            report = prove_report(file, trust.store, at=now)
-            if store.report(report.digest) is not None:
-                raise _Known
-            return report.header.name
-        ack = prove_ack(file.read(_MAX_TEXT + 1), trust.store, at=now)
-        used.add(ack.ack.report_digest)
-        if any(known.sha256 == ack.body_sha256 for known in store.acks()):
-            raise _Known
-        return ack.ack.name
+    def advanced(size: int) -> None:
+        nonlocal done
+        done += size
+        progress(min(done, total), total, _WRITING)
 
-    try:
-        for attempt in range(10):
-            mark = f" ({attempt})" if attempt else ""
-            try:
-                taken = stick.take(entry, inbox, prove=prove, name=lambda name, mark=mark: f"{name.stem}{mark}{suffix}")  # type: ignore[misc]
-            except NameTaken:
-                continue  # another report of the same name is in the inbox, and was not looked at yet
-            visit.taken.append(taken.path.name)
-            return
-        raise NameTaken(name=entry.name)
-    except _Known:
-        visit.known += 1
-    except TaxferryError as error:
-        visit.problems.append(error)
+    for carried in carry(stick, harvest, cargo, Direction.TO_OFFLINE, now=now, advanced=advanced):
+        name = carried.cargo.file.name
+        if carried.error is not None:
+            visit.problems.append(carried.error)
+            continue
+        visit.container = carried.container or visit.container
+        (visit.already if carried.already else visit.placed).append(name)
+        digest = carried.cargo.facts.digest
+        if digest:
+            store.add_leg(digest, LEFT, visit.stick_id, visit.label, now)
+            if not carried.already:
+                store.note(digest, "placed-on-stick", now, f"{name} → {visit.label}")
 
 
-def _place_result(
-    stick: Stick, row: ReportRow, visit: Visit, home: Home, store: Store, trust: Trust, now: datetime
-) -> None:
+def _cargo(row: ReportRow, home: Home, trust: Trust, now: datetime) -> Cargo:
     number = row.snapshot.result_no
     assert number is not None
-    name = row.header.name.file_name(".txt")
-
-    def supersedes(present: BinaryIO) -> bool:
-        try:
-            there = prove_result(present.read(_MAX_TEXT + 1), trust.store, at=now).result
-        except TaxferryError:
-            return False
-        return there.card_no == row.header.card_no and there.result_no < number
-
-    try:
-        placement = stick.place(
-            home.result_file(row.digest, number),
-            name,
-            Direction.TO_OFFLINE,
-            now=now,
-            digest=row.digest,
-            supersedes=supersedes,
-        )
-    except NameTaken as error:
-        visit.problems.append(error)
-        return
-    if not placement.already:
-        visit.placed.append(name)
-        label = stick.identity.label if stick.identity is not None else ""
-        store.note(row.digest, "placed-on-stick", now, f"{name} → {label}")
+    path = home.result_file(row.digest, number)
+    proven: ProvenResult = prove_result(path.read_bytes(), trust.store, at=now)
+    facts = Facts(
+        kind="result",
+        stem=row.header.name.stem,
+        card_no=row.header.card_no,
+        number=number,
+        digest=row.digest,
+        signed_at=format_time(proven.result.bureau_time),
+    )
+    return Cargo(Outgoing.of(path, row.header.name.file_name(".txt"), row.digest), facts)
 
 
-def _place_trust(stick: Stick, visit: Visit, trust: Trust, now: datetime) -> None:
+def _trust_cargo(trust: Trust) -> Cargo | None:
     current = trust.current
     if current is None or not trust.file.is_file():
-        return
+        return None
+    return Cargo(Outgoing.of(trust.file, TRUST_NAME), Facts(kind="trust", number=current.version))
 
-    def supersedes(present: BinaryIO) -> bool:
-        try:
-            return prove_trust(present.read(MAX_TRUST_BYTES + 1), root=trust.root, at=now).version < current.version
-        except TaxferryError:
+
+def _finished(store: Store, now: datetime) -> Callable[[Seen], bool]:
+    """Return what says of a result on the stick that it was used, long enough ago."""
+    used: dict[str, datetime] = {}
+    for ack in store.acks():
+        used.setdefault(ack.digest, ack.taken_at)
+
+    def finished(seen: Seen) -> bool:
+        facts = seen.facts
+        if facts is None or facts.kind != "result":
             return False
+        when = used.get(facts.digest)
+        return when is not None and now - when >= RETENTION
 
-    try:
-        if not stick.place(trust.file, TRUST_NAME, Direction.TO_OFFLINE, now=now, supersedes=supersedes).already:
-            visit.placed.append(TRUST_NAME)
-    except NameTaken as error:
-        visit.problems.append(error)
-
-
-def _clean(stick: Stick, visit: Visit, home: Home, used: Sequence[ReportRow]) -> None:
-    """Remove results from the stick whose clear receipts have arrived."""
-    by_name: Mapping[str, ReportRow] = {row.header.name.file_name(".txt"): row for row in used}
-    for entry in stick.list(".txt").files:
-        row = by_name.get(entry.name)
-        if row is None or row.snapshot.result_no is None:
-            continue
-        ours = home.result_file(row.digest, row.snapshot.result_no)
-        if ours.is_file() and stick.remove(entry, hashlib.sha256(ours.read_bytes()).hexdigest()):
-            visit.removed.append(entry.name)
+    return finished

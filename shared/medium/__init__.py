@@ -19,7 +19,7 @@ its name: whether a file is what it claims is the caller's to prove.
 
 from shared.medium.names import Direction
 from shared.medium.port import LOCAL, FileLook, FilePort, Folder, LocalFiles
-from shared.medium.stick import Listing, Placement, Stick, StickFile, StickIdentity, Taken, Unusable
+from shared.medium.stick import Listing, Outgoing, Placement, Stick, StickFile, StickIdentity, Unusable
 
 __all__ = [
     "LOCAL",
@@ -29,10 +29,10 @@ __all__ = [
     "Folder",
     "Listing",
     "LocalFiles",
+    "Outgoing",
     "Placement",
     "Stick",
     "StickFile",
     "StickIdentity",
-    "Taken",
     "Unusable",
 ]

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 from shared.ids import ReportName, Suffix, recognise_name
 from shared.model.trust import MAX_TRUST_BYTES
@@ -19,8 +19,16 @@ MARKER: Final = "TAXFERRY"
 IDENTITY: Final = "stick.json"
 LOG: Final = "transfer-log.csv"
 TRUST: Final = "trust.txt"
+BATCH: Final = ".tar"
 
-MAX_SIZES: Final[dict[str, int]] = {".dat": 1 << 30, ".txt": 1 << 16, ".ack": 1 << 16, TRUST: MAX_TRUST_BYTES}
+MAX_SIZES: Final[dict[str, int]] = {
+    ".dat": 1 << 30,
+    ".txt": 1 << 16,
+    ".ack": 1 << 16,
+    TRUST: MAX_TRUST_BYTES,
+    BATCH: (1 << 30) + (4 << 20),
+}
+"""The largest file of each kind, in bytes. A container holds at most 1 GiB of members, and their headers."""
 
 
 class Direction(StrEnum):
@@ -57,12 +65,21 @@ def station_tag(text: str) -> str:
     return tag or "station"
 
 
-def recognise(name: str) -> tuple[ReportName | None, Suffix | None] | None:
-    """Return what a name on a stick means: a report's file, the trust file (both None), or nothing of ours (None)."""
+_BATCH: Final = re.compile(r"batch-[0-9a-f]{16}\.tar", re.ASCII)
+
+
+def recognise(name: str) -> tuple[ReportName | None, Suffix | Literal[".tar", "trust.txt"]] | None:
+    """Return what a name on a stick means: whose file it claims to be (if it is a report's) and of what kind it is.
+
+    Returns:
+        None if the name is none of ours.
+    """
     found = recognise_name(name)
     if found is not None:
         return found
     plain = unicodedata.normalize("NFC", name).strip().lower()
     if len(plain) <= 60 and re.fullmatch(r"trust(?:[ _]*\(\d{1,3}\)|[ _-]*副本)?\.txt", plain):
-        return None, None
+        return None, TRUST
+    if _BATCH.fullmatch(name):
+        return None, BATCH
     return None

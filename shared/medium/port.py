@@ -9,6 +9,7 @@ Errors are the system's own `OSError`s; `stick.py` gives them meaning.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -110,6 +111,10 @@ class FilePort(Protocol):
         """Return how much an ordinary user can still write."""
         ...
 
+    def read_only(self, folder: Folder) -> bool:
+        """Return whether the medium is mounted so that nothing can be written."""
+        ...
+
 
 _BINARY: Final = getattr(os, "O_BINARY", 0)
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
@@ -182,6 +187,7 @@ class LocalFiles:
         if past_cache and hasattr(os, "posix_fadvise"):
             # Pages that reached the medium are dropped, so that what is read next comes from it.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            _forget_below(os.fstat(file.fileno()).st_dev)
         return file
 
     def create(self, folder: Folder, name: str) -> BinaryIO:
@@ -246,6 +252,12 @@ class LocalFiles:
             return status.f_bavail * status.f_frsize
         return shutil.disk_usage(folder.path).free
 
+    def read_only(self, folder: Folder) -> bool:
+        """Return whether the medium is mounted so that nothing can be written."""
+        if folder.handle is None or not hasattr(os, "ST_RDONLY"):
+            return not os.access(folder.path, os.W_OK)
+        return bool(os.fstatvfs(folder.handle).f_flag & os.ST_RDONLY)
+
     @staticmethod
     def _at(folder: Folder, name: str) -> tuple[str, int | None]:
         if (
@@ -256,6 +268,39 @@ class LocalFiles:
         ):
             raise OSError(errno.EINVAL, "not a plain name", name)
         return (name, folder.handle) if folder.handle is not None else (str(folder.path / name), None)
+
+
+def _device_below(number: int) -> str | None:
+    """Return the block device under a file system that a user-space driver serves, if Linux names one."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            lines = mounts.read().splitlines()
+    except OSError:
+        return None
+    where = f"{os.major(number)}:{os.minor(number)}"
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        kind, _, rest = after.partition(" ")
+        if before.split(" ")[2:3] == [where] and kind.startswith("fuse"):
+            return rest.partition(" ")[0]
+    return None
+
+
+def _forget_below(number: int) -> None:
+    """Let a user-space driver (ntfs-3g, exfat-fuse) read the medium and not the cache of its block device.
+
+    Only the administrator may; for others the receiver's own proof remains.
+    """
+    device = _device_below(number)
+    if device is None:
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(device, os.O_RDONLY | _CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        try:
+            if stat.S_ISBLK(os.fstat(handle).st_mode):
+                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
 
 
 def _renameat2(folder: int, old: str, new: str) -> bool:

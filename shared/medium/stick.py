@@ -3,7 +3,7 @@
 Placing a file (STICK-5), in an order that was tested on real drivers, because the textbook one loses files on Linux
 vfat:
 
-    write a part → fsync → read it back past the cache and compare → fsync the folder
+    write a part (or adopt one that is complete) → fsync → read it back past the cache and compare → fsync the folder
     → (remove a superseded file, proven older; fsync the folder) → rename without replacing
     → open under the final name and fsync again → fsync the folder
 
@@ -26,15 +26,13 @@ import json
 import os
 import re
 import secrets
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Generic, Literal, Self, TypeVar
+from typing import BinaryIO, Final, Literal, Self
 
-from shared import durable
 from shared.canonical import render_json
 from shared.clock import format_time
 from shared.errors import (
@@ -49,7 +47,9 @@ from shared.errors import (
 )
 from shared.files import hash_file
 from shared.ids import ReportName
+from shared.medium import container
 from shared.medium.names import (
+    BATCH,
     IDENTITY,
     LOG,
     MARKER,
@@ -61,7 +61,7 @@ from shared.medium.names import (
     recognise,
     station_tag,
 )
-from shared.medium.port import LOCAL, FilePort, Folder
+from shared.medium.port import LOCAL, FileLook, FilePort, Folder
 from shared.text import Text
 from shared.text.system import os_reason
 
@@ -72,10 +72,14 @@ _MAX_FILES: Final = 2_000
 _MAX_IDENTITY: Final = 4_096
 _MAX_LOG: Final = 4 << 20
 _BOM: Final = b"\xef\xbb\xbf"
+
+def _nothing(_size: int) -> None:
+    """Show no progress."""
+
+
 _LOG_HEADER: Final = ("时间 time", "站点 station", "方向 direction", "文件 name", "摘要 digest", "字节 bytes")
 
 Place = Literal["to-online", "to-offline", "root"]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,8 @@ class StickFile:
         name: Its name as it stands there.
         place: In which of the three folders.
         size: Its length.
-        report: Whose it claims to be; None for a trust file.
-        suffix: `.dat`, `.txt`, `.ack`, or `trust.txt`.
+        report: Whose it claims to be; None for a trust file and for a container.
+        suffix: `.dat`, `.txt`, `.ack`, `trust.txt`, or `.tar`.
     """
 
     name: str
@@ -158,22 +162,32 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Taken(Generic[T]):
-    """A file that was copied from the stick and proven.
+class Outgoing:
+    """A local file that is to lie on the stick.
 
     Attributes:
-        path: The local file, durable.
-        size: Its length.
+        path: Where it is kept; the stick is given a copy.
+        name: Its name on the stick.
         sha256: Its SHA-256, in hex.
-        proof: What the caller's `prove` returned.
-        already: Whether the local file was there before, with the same bytes.
+        size: Its length.
+        digest: The report digest, for the transfer log.
     """
 
     path: Path
-    size: int
+    name: str
     sha256: str
-    proof: T
-    already: bool
+    size: int
+    digest: str = ""
+
+    @classmethod
+    def of(cls, path: Path, name: str, digest: str = "") -> Outgoing:
+        """Describe a file as it lies on the disk now."""
+        sha256, size = hash_file(path)
+        return cls(path, name, sha256, size, digest)
+
+
+Produce = Callable[[Callable[[bytes], object]], None]
+"""Hands the bytes that are to be written to what is given, block by block, the same ones at each call."""
 
 
 class Stick:
@@ -188,7 +202,7 @@ class Stick:
         self._marker = marker
         self._folders: dict[Direction, Folder] = {}
         self._station = station
-        self._swept = False
+        self._parts_seen: dict[str, int] = {}
         self.identity = identity
         """Who the stick is, or None if it was never prepared (it can then be read only)."""
 
@@ -197,10 +211,27 @@ class Stick:
         """Where the stick is."""
         return self._root.path
 
+    @property
+    def read_only(self) -> bool:
+        """Whether the medium says that it cannot be written: a disc, a locked stick."""
+        try:
+            return self._files.read_only(self._root)
+        except OSError:
+            return False
+
     # Opening -------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def prepare(cls, path: Path, label: str, *, station: str, now: datetime, files: FilePort = LOCAL) -> Stick:
+    def prepare(
+        cls,
+        path: Path,
+        label: str,
+        *,
+        station: str,
+        now: datetime,
+        new_identity: bool = False,
+        files: FilePort = LOCAL,
+    ) -> Stick:
         """Make a folder a stick of ours: marker, identity, the two folders. Touches nothing else on it.
 
         Args:
@@ -208,10 +239,11 @@ class Stick:
             label: Its name for people; at most 40 characters are kept.
             station: The id of this station.
             now: The time.
+            new_identity: Give a new one to a stick that has one: it is a copy of another stick.
             files: The file system.
 
         Returns:
-            The open stick. One that was prepared before keeps its identity.
+            The open stick. One that was prepared before keeps its identity unless a new one was asked for.
 
         Raises:
             MediumAbsent: There is no such folder.
@@ -227,11 +259,12 @@ class Stick:
                 files.sync_folder(root)
                 stick._marker = files.open_below(root, MARKER)
                 stick.identity = stick._read_identity()
-                if stick.identity is None:
+                if stick.identity is None or new_identity:
+                    known = "" if stick.identity is None else stick.identity.label
                     stick._write_identity(
                         StickIdentity(
                             id=secrets.token_hex(8),
-                            label=_clean_label(label) or path.name or "stick",
+                            label=_clean_label(label) or known or path.name or "stick",
                             made_at=format_time(now),
                             station=stick._station,
                         )
@@ -301,6 +334,9 @@ class Stick:
             MediumDamaged: It was pulled or failed: what was placed in this visit must be placed again.
         """
         with self._errors():
+            if self.identity is not None:
+                with _allow_read_only():
+                    self._sweep_own()
             for folder in (*self._folders.values(), self._marker, self._root):
                 if folder is not None:
                     with _allow_read_only():
@@ -314,12 +350,12 @@ class Stick:
         """Return what lies in the two folders and in the root, one level deep (STICK-3, STICK-9).
 
         Args:
-            suffixes: `.dat`, `.txt`, `.ack`, `trust.txt`; all of them by default.
+            suffixes: `.dat`, `.txt`, `.ack`, `trust.txt`, `.tar` (containers); all of them by default.
 
         Returns:
             Files by their names; whether a file is what it claims is not known before it was taken and proven.
         """
-        wanted = suffixes or (".dat", ".txt", ".ack", TRUST)
+        wanted = suffixes or (".dat", ".txt", ".ack", TRUST, BATCH)
         files: list[StickFile] = []
         unusable: list[Unusable] = []
         foreign, truncated = 0, False
@@ -334,7 +370,7 @@ class Stick:
                     if meaning is None:
                         foreign += 1
                         continue
-                    suffix = meaning[1] or TRUST
+                    suffix = meaning[1]
                     if suffix not in wanted:
                         continue
                     if len(files) >= _MAX_FILES:
@@ -372,56 +408,17 @@ class Stick:
         with file:
             yield file
 
-    def take(
-        self,
-        entry: StickFile,
-        folder: Path,
-        *,
-        prove: Callable[[BinaryIO], T],
-        name: Callable[[T], str],
-        replace: bool = False,
-    ) -> Taken[T]:
-        """Copy a listed file into a local folder, durably; it has its final name only after it was proven (STICK-8).
+    def copy_out(self, entry: StickFile, local: BinaryIO, advanced: Callable[[int], None] = _nothing) -> str:
+        """Copy a listed file into an open local one, and return its SHA-256; nothing is proven by that (STICK-8).
 
         Args:
             entry: From `list`.
-            folder: A local folder; it exists. Nobody sees the copy under its final name before the proof.
-            prove: Called with the local copy, open for reading at its start. Raises if it is not acceptable.
-            name: The final name, from the proof.
-            replace: Whether a local file of that name with other bytes may be replaced.
-
-        Returns:
-            What lies in the folder now.
+            local: Where to; not synced.
+            advanced: Told of every block's length.
 
         Raises:
-            MediumDamaged: The stick failed or the file changed while it was read. Nothing was added.
-            NameTaken: Another file has the name. Nothing was added.
-            TaxferryError: Whatever `prove` raises. Nothing was added; the stick is as it was.
+            MediumDamaged: The stick failed, or the file changed while it was read. What was copied is worthless.
         """
-        handle, temporary_name = tempfile.mkstemp(prefix=".take.", suffix=durable.TEMPORARY_SUFFIX, dir=folder)
-        temporary = Path(temporary_name)
-        try:
-            with os.fdopen(handle, "wb") as local:
-                size, sha256 = self._copy_out(entry, local)
-                local.flush()
-                os.fsync(local.fileno())
-            with temporary.open("rb") as copy:
-                proof = prove(copy)
-            target = folder / _plain(name(proof))
-            if target.exists():
-                if hash_file(target) == (sha256, size):
-                    temporary.unlink()
-                    durable.sync_directory(folder)
-                    return Taken(target, size, sha256, proof, already=True)
-                if not replace:
-                    raise NameTaken(name=target.name)
-            durable.publish(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        return Taken(target, size, sha256, proof, already=False)
-
-    def _copy_out(self, entry: StickFile, local: BinaryIO) -> tuple[int, str]:
         digest, size = hashlib.sha256(), 0
         with self._errors():
             source = self._files.open_read(self._folder_of(entry.place), entry.name)
@@ -436,11 +433,12 @@ class Stick:
                     break
                 digest.update(block)
                 local.write(block)
+                advanced(len(block))
         if size != entry.size:
             raise MediumDamaged(
                 reason=Text(f"“{entry.name}”在读取时变化了", f"'{entry.name}' changed while it was read")
             )
-        return size, digest.hexdigest()
+        return digest.hexdigest()
 
     # Writing -------------------------------------------------------------------------------------------------------
 
@@ -452,8 +450,8 @@ class Stick:
         *,
         now: datetime,
         digest: str = "",
-        supersedes: Callable[[BinaryIO], bool] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        superseded: Collection[str] = (),
+        advanced: Callable[[int], None] = _nothing,
     ) -> Placement:
         """Put a local file on the stick under a name, durably and never over another one (STICK-5, STICK-7).
 
@@ -463,10 +461,9 @@ class Stick:
             direction: Who is to read it.
             now: The time, for the transfer log.
             digest: The report digest for the log; the file's SHA-256 by default.
-            supersedes: Called with a file of the same name and other content, open at its start; True means that it is
-                proven older and may be removed. What is only the beginning of the new content (a copy that broke off)
-                is always replaced.
-            progress: Called with the bytes written and the bytes in all.
+            superseded: SHA-256 of files that are proven older: one of them may be removed to make way for this one.
+                What is only the beginning of the new content (a copy that broke off) is always replaced.
+            advanced: Told of every block's length, when it is written and again when it is read back.
 
         Returns:
             What lies there; `already` if the same bytes lay there before.
@@ -479,50 +476,137 @@ class Stick:
             MediumDamaged: Whether the file is there is unknown: place it again, on this stick or another.
             OSError: The source cannot be read. Nothing has the final name.
         """
+        out = Outgoing.of(source, name, digest)
+
+        def produce(write: Callable[[bytes], object]) -> None:
+            _produce_file(out, write)
+
+        already = self._put(direction, name, out.size, out.sha256[:8], produce, superseded, advanced)
+        if not already:
+            self.log(now, direction, name, digest or out.sha256, out.size)
+        return Placement(name, out.size, out.sha256, already)
+
+    def place_batch(
+        self,
+        items: Sequence[Outgoing],
+        direction: Direction,
+        *,
+        now: datetime,
+        advanced: Callable[[int], None] = _nothing,
+    ) -> list[Placement]:
+        """Put many local files on the stick as containers, each durably and never over another file (STICK-14).
+
+        Args:
+            items: The files; their names differ.
+            direction: Who is to read them.
+            now: The time, for the transfer log.
+            advanced: As for `place`.
+
+        Returns:
+            The containers; one, unless the files are more or larger than one may hold.
+
+        Raises:
+            MediumError: As `place` does. Containers before the one that failed lie there, whole.
+            OSError: A source cannot be read or is not what was described. Nothing has the failed container's name.
+        """
+        sources = {item.name: item for item in items}
+        placed = []
+        members = [container.Member(item.name, item.size, item.sha256) for item in items]
+        for group in container.split(members):
+            if len(group) == 1:
+                item = sources[group[0].name]
+                placed.append(
+                    self.place(item.path, item.name, direction, now=now, digest=item.digest, advanced=advanced)
+                )
+                continue
+            plan = container.plan(group, direction)
+
+            def produce(write: Callable[[bytes], object], plan: container.Plan = plan) -> None:
+                container.write(plan, lambda member: sources[member.name].path.open("rb"), write)
+
+            mark = plan.name.removeprefix("batch-")[:16]
+            already = self._put(direction, plan.name, plan.size, mark[:8], produce, (), advanced)
+            if not already:
+                self.log(now, direction, plan.name, mark, plan.size)
+                for member in group:
+                    item = sources[member.name]
+                    self.log(now, direction, f"{plan.name}/{item.name}", item.digest or item.sha256, item.size)
+            placed.append(Placement(plan.name, plan.size, mark, already))
+        return placed
+
+    def _put(
+        self,
+        direction: Direction,
+        name: str,
+        size: int,
+        mark: str,
+        produce: Produce,
+        superseded: Collection[str],
+        advanced: Callable[[int], None],
+    ) -> bool:
+        """Let `produce`'s bytes lie under a name; return whether they did before."""
         if self.identity is None:
             raise MediumUnprepared(name=str(self.path))
-        sha256, size = hash_file(source)
         with self._errors(needed=size):
             folder = self._folder(direction)
-            self._sweep_own()
-            known = self._compare(folder, name, source, size, sha256)
+            known = self._compare(folder, name, size, produce)
         if known == "same":
-            with self._errors(), _allow_read_only():
-                # It may have been placed by a visit that broke off before the last two steps.
-                self._files.sync_name(folder, name)
-                self._files.sync_folder(folder)
-            return Placement(name, size, sha256, already=True)
-        if known == "other":
-            with self._errors():
-                older = supersedes is not None and self._ask(folder, name, supersedes)
-            if not older:
-                raise NameTaken(name=name)
-        part = str(PartName(name, sha256[:8], self._station))
-        with self._errors(needed=size):
-            free = self._files.free_bytes(folder)
-            if free < size + _RESERVE:
-                raise MediumFull(needed=size + _RESERVE, free=free)
+            return self._confirm(folder, name, size, advanced)
+        if known == "other" and (not superseded or self._hash(folder, name) not in superseded):
+            raise NameTaken(name=name)
+        part = self._adopt(folder, PartName(name, mark, self._station), size, produce)
         try:
-            self._write_part(folder, part, source, size, sha256, progress)
+            if part is None:
+                part = str(PartName(name, mark, self._station))
+                self._make_room(folder, size)
+                written = self._write_part(folder, part, size, produce, advanced)
+                with self._errors(needed=size):
+                    self._read_back(folder, part, size, written, advanced)
+            else:
+                advanced(2 * size)
             with self._errors(needed=size):
-                self._read_back(folder, part, size, sha256)
                 self._files.sync_folder(folder)
                 if known != "none":
                     self._files.remove(folder, name)
                     self._files.sync_folder(folder)
-                self._files.rename_new(folder, part, name)
+            try:
+                with self._errors(needed=size):
+                    self._files.rename_new(folder, part, name)
+            except NameTaken:
+                # Another station shares this folder and was faster; perhaps with the very same bytes.
+                with self._errors(needed=size):
+                    same = self._compare(folder, name, size, produce) == "same"
+                if not same:
+                    raise
+                with contextlib.suppress(OSError):
+                    self._files.remove(folder, part)
         except BaseException:
-            with contextlib.suppress(OSError):
-                self._files.remove(folder, part)
+            if part is not None:
+                with contextlib.suppress(OSError):
+                    self._files.remove(folder, part)
             raise
         with self._errors(needed=size):
             self._files.sync_name(folder, name)
             self._files.sync_folder(folder)
-        self.log(now, direction, name, digest or sha256, size)
-        return Placement(name, size, sha256, already=False)
+        return False
+
+    def confirm(self, direction: Direction, name: str) -> None:
+        """Let a file that was found whole be durable under its name."""
+        with self._errors(), _allow_read_only():
+            folder = self._folder(direction)
+            self._files.sync_name(folder, name)
+            self._files.sync_folder(folder)
+
+    def _confirm(self, folder: Folder, name: str, size: int, advanced: Callable[[int], None]) -> bool:
+        """Let a file that lies there be durable: it may have been placed by a visit that broke off before that."""
+        advanced(2 * size)
+        with self._errors(), _allow_read_only():
+            self._files.sync_name(folder, name)
+            self._files.sync_folder(folder)
+        return True
 
     def _compare(
-        self, folder: Folder, name: str, source: Path, size: int, sha256: str
+        self, folder: Folder, name: str, size: int, produce: Produce
     ) -> Literal["none", "same", "beginning", "other"]:
         """Return how a file of this name relates to ours, as the medium itself has it."""
         look = self._files.look(folder, name)
@@ -532,59 +616,106 @@ class Stick:
             raise ForeignObject(name=name, reason=Text("不是普通文件", "it is no ordinary file"))
         if look.size > size:
             return "other"
-        with self._files.open_read(folder, name, past_cache=True) as there, source.open("rb") as ours:
-            remaining = look.size
-            while remaining:
-                block = there.read(min(_CHUNK, remaining))
-                if not block or block != ours.read(len(block)):
-                    return "other"
-                remaining -= len(block)
-        return "same" if look.size == size else "beginning"
+        remaining = look.size
 
-    def _ask(self, folder: Folder, name: str, supersedes: Callable[[BinaryIO], bool]) -> bool:
-        with self._files.open_read(folder, name) as there:
-            return supersedes(there)
+        def compare(block: bytes) -> None:
+            nonlocal remaining
+            wanted = block[:remaining]
+            position = 0
+            while position < len(wanted):
+                found = there.read(len(wanted) - position)
+                if not found or found != wanted[position : position + len(found)]:
+                    raise _Compared("other")
+                position += len(found)
+            remaining -= len(wanted)
+            if not remaining:
+                raise _Compared("same" if look.size == size else "beginning")
+
+        if not remaining:
+            return "beginning" if size else "same"
+        with self._files.open_read(folder, name, past_cache=True) as there:
+            try:
+                produce(compare)
+            except _Compared as found:
+                return found.relation
+        return "other"
+
+    def _adopt(self, folder: Folder, ours: PartName, size: int, produce: Produce) -> str | None:
+        """Return a complete part with our bytes that a visit left, whoever's it was (STICK-4); a broken one of ours goes.
+
+        It is synced before it is compared: what is adopted lies on the medium.
+        """
+        with self._errors(needed=size):
+            for name in self._files.names(folder, _MAX_ENTRIES):
+                part = parse_part_name(name)
+                if part is None or (part.name, part.digest8) != (ours.name, ours.digest8):
+                    continue
+                look = self._files.look(folder, name)
+                if look is not None and look.regular and look.size == size:
+                    self._files.sync_name(folder, name)
+                    if self._compare(folder, name, size, produce) == "same":
+                        return name
+                if part.station == self._station:
+                    self._files.remove(folder, name)
+        return None
+
+    def _hash(self, folder: Folder, name: str) -> str:
+        digest = hashlib.sha256()
+        with self._errors(), self._files.open_read(folder, name) as file:
+            while block := file.read(_CHUNK):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def _make_room(self, folder: Folder, size: int) -> None:
+        """Make sure that a part fits, the reserve included; orphaned parts go if it does not (STICK-4)."""
+        with self._errors(needed=size):
+            for sweep in (None, self._sweep_own, self._sweep_orphans):
+                if sweep is not None:
+                    sweep()
+                free = self._files.free_bytes(folder)
+                if free >= size + _RESERVE:
+                    return
+        raise MediumFull(needed=size + _RESERVE, free=free)
 
     def _write_part(
-        self,
-        folder: Folder,
-        part: str,
-        source: Path,
-        size: int,
-        sha256: str,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
+        self, folder: Folder, part: str, size: int, produce: Produce, advanced: Callable[[int], None]
+    ) -> str:
         digest, written = hashlib.sha256(), 0
-        with source.open("rb") as ours:
-            with self._errors(needed=size):
-                file = self._files.create(folder, part)
-            closed = False
-            try:
-                # One octet more than expected is enough to see that the source grew.
-                while written <= size and (block := ours.read(min(_CHUNK, size + 1 - written))):
-                    digest.update(block)
-                    written += len(block)
-                    with self._errors(needed=size):
-                        file.write(block)
-                    if progress is not None:
-                        progress(written, size)
-                with self._errors(needed=size):
-                    self._files.sync_file(file)
-                    closed = True
-                    file.close()
-            finally:
-                if not closed:
-                    with contextlib.suppress(OSError):
-                        file.close()
-        if (written, digest.hexdigest()) != (size, sha256):
-            raise OSError(errno.EAGAIN, "the source changed while it was copied", str(source))
+        with self._errors(needed=size):
+            file = self._files.create(folder, part)
+        closed = False
 
-    def _read_back(self, folder: Folder, part: str, size: int, sha256: str) -> None:
+        def write(block: bytes) -> None:
+            nonlocal written
+            digest.update(block)
+            written += len(block)
+            with self._errors(needed=size):
+                file.write(block)
+            advanced(len(block))
+
+        try:
+            produce(write)
+            with self._errors(needed=size):
+                self._files.sync_file(file)
+                closed = True
+                file.close()
+        finally:
+            if not closed:
+                with contextlib.suppress(OSError):
+                    file.close()
+        if written != size:
+            raise OSError(errno.EAGAIN, "the source changed while it was copied", part)
+        return digest.hexdigest()
+
+    def _read_back(
+        self, folder: Folder, part: str, size: int, sha256: str, advanced: Callable[[int], None]
+    ) -> None:
         digest, read = hashlib.sha256(), 0
         with self._files.open_read(folder, part, past_cache=True) as file:
             while block := file.read(_CHUNK):
                 digest.update(block)
                 read += len(block)
+                advanced(len(block))
         if (read, digest.hexdigest()) != (size, sha256):
             raise MediumDamaged(reason=Text("写入后读回的内容不一致", "what was read back is not what was written"))
 
@@ -605,11 +736,7 @@ class Stick:
             look = self._files.look(folder, entry.name)
             if look is None or not look.regular or look.size != entry.size:
                 return False
-            digest = hashlib.sha256()
-            with self._files.open_read(folder, entry.name) as file:
-                while block := file.read(_CHUNK):
-                    digest.update(block)
-            if digest.hexdigest() != sha256:
+            if self._hash(folder, entry.name) != sha256:
                 return False
             self._files.remove(folder, entry.name)
             self._files.sync_folder(folder)
@@ -634,17 +761,26 @@ class Stick:
             self._files.append(self._marker, LOG, data)
 
     def _sweep_own(self) -> None:
-        """Remove the parts that an earlier visit of this station left; those of others are theirs (STICK-4)."""
-        if self._swept:
-            return
+        """Remove the parts that an earlier visit of this station left (STICK-4)."""
+        self._sweep(lambda part, _look: part.station == self._station)
+
+    def _sweep_orphans(self) -> None:
+        """Remove the parts of others that nobody is writing: their senders have the originals, and room is needed."""
+        self._sweep(lambda part, look: self._parts_seen.get(str(part)) == look.size)
+
+    def _sweep(self, unwanted: Callable[[PartName, FileLook], bool]) -> None:
         for direction in Direction:
             folder = self._folder(direction)
+            removed = False
             for name in self._files.names(folder, _MAX_ENTRIES):
                 part = parse_part_name(name)
-                if part is not None and part.station == self._station:
+                look = None if part is None else self._files.look(folder, name)
+                if part is not None and look is not None and look.regular and unwanted(part, look):
                     with contextlib.suppress(FileNotFoundError):
                         self._files.remove(folder, name)
-        self._swept = True
+                        removed = True
+            if removed:
+                self._files.sync_folder(folder)
 
     # Within --------------------------------------------------------------------------------------------------------
 
@@ -670,6 +806,9 @@ class Stick:
                 self._files.make_below(self._marker, direction)
                 self._files.sync_folder(self._marker)
             known = self._folders[direction] = self._files.open_below(self._marker, direction)
+            for name in self._files.names(known, _MAX_ENTRIES):
+                if parse_part_name(name) is not None and (look := self._files.look(known, name)) is not None:
+                    self._parts_seen[name] = look.size
         return known
 
     def _read_identity(self) -> StickIdentity | None:
@@ -714,9 +853,10 @@ class Stick:
         try:
             yield
         except OSError as error:
-            raise self._meaning(error, needed) from error
+            raise self.meaning(error, needed) from error
 
-    def _meaning(self, error: OSError, needed: int) -> MediumError:
+    def meaning(self, error: OSError, needed: int = 0) -> MediumError:
+        """Return what an error of the system means for a medium."""
         if error.errno in _FULL:
             free = 0
             with contextlib.suppress(OSError):
@@ -731,6 +871,31 @@ class Stick:
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+class _Compared(Exception):
+    """Two files were compared as far as that takes."""
+
+    def __init__(self, relation: Literal["same", "beginning", "other"]) -> None:
+        super().__init__(relation)
+        self.relation = relation
+
+
+def _produce_file(out: Outgoing, write: Callable[[bytes], object]) -> None:
+    """Hand out a local file's bytes.
+
+    Raises:
+        OSError: It is not what was described (any more).
+    """
+    digest, size = hashlib.sha256(), 0
+    with out.path.open("rb") as ours:
+        # One octet more than expected is enough to see that the source grew.
+        while size <= out.size and (block := ours.read(min(_CHUNK, out.size + 1 - size))):
+            digest.update(block)
+            size += len(block)
+            write(block)
+    if (size, digest.hexdigest()) != (out.size, out.sha256):
+        raise OSError(errno.EAGAIN, "the source changed while it was copied", str(out.path))
 
 
 @contextlib.contextmanager

@@ -214,6 +214,9 @@ class MemoryMedium:
         self.step("free")
         return self.room
 
+    def read_only(self, folder: Folder) -> bool:
+        return False
+
 
 class _Reader(io.BytesIO):
     def __init__(self, medium: MemoryMedium, data: bytes) -> None:

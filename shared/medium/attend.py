@@ -1,0 +1,117 @@
+"""Attends to sticks by itself: one that is plugged in is visited, and visited again when there is something new.
+
+What to do is decided by `Attendance`, which does no input or output; `attend` is the loop round it. Nobody has to
+choose anything: every stick of ours that is in is visited, each in its turn.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from shared.medium.find import FoundStick, MediumState
+
+POLL_SECONDS: Final = 2.0
+RETRY_SECONDS: Final = 30.0
+"""How long a stick that failed is left alone, unless it is plugged in anew."""
+_USABLE: Final = frozenset({MediumState.EMPTY, MediumState.WORK, MediumState.FULL, MediumState.READ_ONLY})
+
+
+class Wake(Protocol):
+    """Waits for mounts to change."""
+
+    def wait(self, seconds: float, stop: threading.Event) -> bool:
+        """Wait, and return whether something changed."""
+        ...
+
+
+@dataclass
+class Attendance:
+    """Which sticks are in, and what was done about them.
+
+    Attributes:
+        retry_seconds: How long a stick that failed is left alone.
+    """
+
+    retry_seconds: float = RETRY_SECONDS
+    _done: dict[str, Hashable] = field(default_factory=dict)
+    _failed: dict[str, float] = field(default_factory=dict)
+
+    def due(self, found: Sequence[FoundStick], outgoing: Hashable, at: float) -> list[FoundStick]:
+        """Return the sticks to visit now.
+
+        Args:
+            found: What is in.
+            outgoing: What waits to go out, in any form that differs when it does.
+            at: Seconds of a clock that only goes forward.
+        """
+        here = {_key(one) for one in found}
+        for memory in (self._done, self._failed):
+            for gone in memory.keys() - here:
+                del memory[gone]  # plugged in again, it is visited again
+        return [
+            one
+            for one in found
+            if one.identity is not None
+            and one.state in _USABLE
+            and self._done.get(_key(one), _NEVER) != _mark(one, outgoing)
+            and self._failed.get(_key(one), at - self.retry_seconds) <= at - self.retry_seconds
+        ]
+
+    def visited(self, now_found: FoundStick | None, outgoing: Hashable) -> None:
+        """Note a visit that succeeded, with how the stick and what waits look after it."""
+        if now_found is not None:
+            self._done[_key(now_found)] = _mark(now_found, outgoing)
+            self._failed.pop(_key(now_found), None)
+
+    def failed(self, found: FoundStick, at: float) -> None:
+        """Note a visit that failed."""
+        self._failed[_key(found)] = at
+        self._done.pop(_key(found), None)
+
+
+_NEVER: Final = object()
+
+
+def _key(found: FoundStick) -> str:
+    return f"{'' if found.identity is None else found.identity.id}@{found.path}"
+
+
+def _mark(found: FoundStick, outgoing: Hashable) -> Hashable:
+    return (found.waiting, found.state is MediumState.READ_ONLY, outgoing)
+
+
+def attend(
+    *,
+    survey: Callable[[], tuple[Sequence[FoundStick], Hashable]],
+    visit: Callable[[FoundStick], bool],
+    wake: Wake,
+    stop: threading.Event,
+    poll_seconds: float = POLL_SECONDS,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> None:
+    """Visit sticks until `stop` is set.
+
+    Args:
+        survey: Returns what is in and what waits to go out; must not raise for a bad stick.
+        visit: Visits one and tells people; returns whether all went well. Raises for nothing that concerns the stick.
+        wake: Waits for mounts to change.
+        stop: Ends the loop, after the visit that is under way.
+        poll_seconds: How often to look without being woken.
+        monotonic: A clock that only goes forward.
+    """
+    attendance = Attendance()
+    while not stop.is_set():
+        found, outgoing = survey()
+        for one in attendance.due(found, outgoing, monotonic()):
+            if stop.is_set():
+                return
+            if visit(one):
+                again, left = survey()
+                attendance.visited(next((o for o in again if _key(o) == _key(one)), None), left)
+            else:
+                attendance.failed(one, monotonic())
+        wake.wait(poll_seconds, stop)

@@ -1,0 +1,317 @@
+"""Reads a stick and proves what lies on it, in a process that holds nothing: `python -m shared.medium.reader`.
+
+It is started by `shared.medium.reading`, is given a request on standard input and answers with one JSON object per
+line. It knows no card, no key and no ledger; before it opens the first file, it gives up what rights the system lets
+it give up (`shared.medium.confine`). What it writes is named by its own counting, never by the stick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from shared.clock import format_time, parse_time
+from shared.envelope.chain import TrustStore
+from shared.envelope.opening import prove_report
+from shared.errors import MediumError, NameContradicts, TaxferryError
+from shared.ids import ReportName
+from shared.medium import confine, container
+from shared.medium.names import BATCH, MAX_SIZES, TRUST, Direction, recognise
+from shared.medium.reading import (
+    LIMITS,
+    Facts,
+    FileMessage,
+    ListingMessage,
+    Message,
+    ProgressMessage,
+    ProtectionMessage,
+    Request,
+    Told,
+    TroubleMessage,
+)
+from shared.medium.stick import Listing, Place, Stick, StickFile
+from shared.model.ack import prove_ack
+from shared.model.result import prove_result
+from shared.model.trust import read_signed_trust
+
+_CHUNK: Final = 1 << 20
+_PROGRESS: Final = 4 << 20
+_LARGE: Final = 1 << 20
+"""From this size on, a file that may be known is read once for its SHA-256 before it is copied."""
+_REJECTED: Final = 16 << 20
+"""The largest file that is copied although it proves nothing: for the quarantine."""
+
+
+def main() -> None:
+    """Answer one request."""
+    request = Request.model_validate_json(sys.stdin.read())
+    protections = confine.enter(readable=[Path(request.path)], writable=[Path(request.scratch)], limits=LIMITS)
+    say(ProtectionMessage(by=tuple(protections)))
+    for message in examine(request):
+        say(message)
+    print(json.dumps({"event": "end"}), flush=True)
+
+
+def say(message: Message) -> None:
+    """Write one line."""
+    # Names on a stick may hold halves of characters: JSON escapes carry them through any encoding.
+    print(json.dumps(message.model_dump(mode="json", exclude_none=True)), flush=True)
+
+
+def examine(request: Request) -> Iterator[Message]:
+    """Go through the stick; whatever is wrong with one file is told about that file, and the others follow."""
+    try:
+        with Stick.open(Path(request.path), station=request.station, unprepared=True) as stick:
+            yield from _Examination(request, stick).run()
+    except MediumError as error:
+        yield TroubleMessage(error=Told.of(error))
+
+
+class _Nowhere(io.RawIOBase):
+    """Takes everything and keeps nothing."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+class _Hashing(io.RawIOBase):
+    """A file that is read from its start to its end, and its SHA-256."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self.file = file
+        self.digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        block = self.file.read(size)
+        self.digest.update(block)
+        return block
+
+
+class _Examination:
+    def __init__(self, request: Request, stick: Stick) -> None:
+        self.request = request
+        self.stick = stick
+        self.trust: TrustStore = request.trust()
+        self.at: datetime = parse_time(request.at)
+        self.scratch = Path(request.scratch)
+        self.known = frozenset(request.known)
+        self.known_sizes = frozenset(request.known_sizes)
+        self.copies = 0
+        self.read = 0
+        self.told = 0
+
+    def run(self) -> Iterator[Message]:
+        listing = self.stick.list()
+        wanted = [entry for entry in listing.files if self.wanted(entry.report)]
+        yield self.listed(listing, wanted)
+        for unusable in listing.unusable:
+            meaning = recognise(unusable.name)
+            if meaning is not None and self.wanted(meaning[0]):
+                yield FileMessage(
+                    place=unusable.place,
+                    name=_spelled(unusable.name),
+                    suffix=meaning[1],
+                    size=0,
+                    error=Told.of(unusable.error),
+                )
+        for entry in wanted:
+            yield from self.container(entry) if entry.suffix == BATCH else self.single(entry)
+            if self.read - self.told >= _PROGRESS:
+                self.told = self.read
+                yield ProgressMessage(done=self.read)
+
+    def wanted(self, report: ReportName | None) -> bool:
+        machines = self.request.machines
+        return machines is None or report is None or f"{report.taxpayer_id}_{report.machine_no}" in machines
+
+    def listed(self, listing: Listing, wanted: list[StickFile]) -> ListingMessage:
+        identity = self.stick.identity
+        return ListingMessage(
+            identity="" if identity is None else identity.id,
+            foreign=listing.foreign,
+            others=len(listing.files) - len(wanted),
+            truncated=listing.truncated,
+            total_bytes=sum(entry.size for entry in wanted),
+        )
+
+    def advanced(self, size: int) -> None:
+        self.read += size
+        if self.read - self.told >= _PROGRESS:
+            self.told = self.read
+            say(ProgressMessage(done=self.read))
+
+    # Files
+
+    def single(self, entry: StickFile) -> Iterator[Message]:
+        def copy_out(local: BinaryIO) -> str:
+            return self.stick.copy_out(entry, local, self.advanced)
+
+        try:
+            if entry.size >= _LARGE and entry.size in self.known_sizes:
+                sha256 = self.stick.copy_out(entry, _Nowhere(), self.advanced)
+                if sha256 in self.known:
+                    yield FileMessage(
+                        place=entry.place,
+                        name=_spelled(entry.name),
+                        suffix=entry.suffix,  # type: ignore[arg-type]
+                        size=entry.size,
+                        sha256=sha256,
+                    )
+                    return
+            yield self.file(entry.place, entry.name, "", entry.suffix, entry.report, entry.size, copy_out)
+        except MediumError as error:
+            yield FileMessage(
+                place=entry.place,
+                name=_spelled(entry.name),
+                suffix=entry.suffix,  # type: ignore[arg-type]
+                size=entry.size,
+                error=Told.of(error),
+            )
+
+    def container(self, entry: StickFile) -> Iterator[Message]:
+        """Go through a container; members before the place where it is damaged are as good as any (STICK-17)."""
+        error: MediumError | None = None
+        sha256 = ""
+        try:
+            with self.stick.reading(entry) as opened:
+                file = _Hashing(opened)
+                for member in container.read(file, entry.size):
+                    meaning = recognise(member.name)
+                    report = None if meaning is None else meaning[0]
+                    if meaning is None or not self.wanted(report):
+                        continue
+
+                    def copy_out(local: BinaryIO, member: container.Entry = member) -> str:
+                        digest = hashlib.sha256()
+                        while block := member.read(_CHUNK):
+                            digest.update(block)
+                            local.write(block)
+                            self.advanced(len(block))
+                        return digest.hexdigest()
+
+                    yield self.file(entry.place, member.name, entry.name, meaning[1], report, member.size, copy_out)
+                sha256 = file.digest.hexdigest()
+        except MediumError as problem:
+            error = problem
+        except OSError as problem:
+            error = self.stick.meaning(problem)
+        yield FileMessage(
+            place=entry.place,
+            name=_spelled(entry.name),
+            suffix=BATCH,
+            size=entry.size,
+            sha256=sha256,
+            error=None if error is None else Told.of(error),
+        )
+
+    def file(
+        self,
+        place: Place,
+        name: str,
+        inside: str,
+        suffix: str,
+        report: ReportName | None,
+        size: int,
+        copy_out: Callable[[BinaryIO], str],
+    ) -> FileMessage:
+        """Copy a file out, prove the copy, and keep it if it is wanted."""
+        copied = f"{self.copies:x}"
+        self.copies += 1
+        path = self.scratch / copied
+        facts: Facts | None = None
+        error: TaxferryError | None = None
+        try:
+            with path.open("xb+") as local:
+                sha256 = copy_out(local)
+                local.flush()
+                try:
+                    facts = self.prove(local, suffix, name)
+                    if report is not None and facts.stem != report.stem:
+                        raise NameContradicts(named=report.in_words, signed=facts.name.in_words)
+                except TaxferryError as problem:
+                    facts, error = None, problem
+                keep = suffix in self.request.copy_kinds and sha256 not in self.known
+                if error is not None:
+                    keep = keep and size <= _REJECTED
+                if keep:
+                    os.fsync(local.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        if not keep:
+            path.unlink()
+        return FileMessage(
+            place=place,
+            name=_spelled(name),
+            container=inside,
+            suffix=suffix,  # type: ignore[arg-type]
+            size=size,
+            sha256=sha256,
+            copied=copied if keep else "",
+            facts=facts,
+            error=None if error is None else Told.of(error),
+        )
+
+    def prove(self, local: BinaryIO, suffix: str, name: str) -> Facts:
+        local.seek(0)
+        if suffix == ".dat":
+            report = prove_report(local, self.trust, at=self.at)
+            header = report.header
+            return Facts(
+                kind="report",
+                stem=header.name.stem,
+                card_no=header.card_no,
+                number=header.sequence,
+                digest=report.digest,
+                signed_at=format_time(report.signing_time),
+            )
+        data = local.read(MAX_SIZES[suffix] + 1)
+        if suffix == ".txt":
+            result = prove_result(data, self.trust, at=self.at, name=name)
+            return Facts(
+                kind="result",
+                stem=result.result.name.stem,
+                card_no=result.result.card_no,
+                number=result.result.result_no,
+                digest=result.result.report_digest,
+                body_sha256=result.body_sha256,
+                signed_at=format_time(result.result.bureau_time),
+            )
+        if suffix == ".ack":
+            ack = prove_ack(data, self.trust, at=self.at)
+            return Facts(
+                kind="ack",
+                stem=ack.ack.name.stem,
+                card_no=ack.ack.card_no,
+                number=ack.ack.result_no,
+                digest=ack.ack.report_digest,
+                body_sha256=ack.body_sha256,
+                signed_at=format_time(ack.ack.cleared_at),
+            )
+        assert suffix == TRUST
+        # Its signature fits its signer; whether the signer is believed is decided by whoever puts it in force.
+        trust, _ = read_signed_trust(data)
+        return Facts(kind="trust", number=trust.version)
+
+
+def _spelled(name: str) -> str:
+    """Return a name so that it can be told: what is no character is escaped."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")[:300]
+
+
+if __name__ == "__main__":
+    main()
