@@ -565,6 +565,21 @@ class ForeignObject(MediumDamaged):
     hint = Text("从原来的电脑重新拷贝该文件", "copy the file again from the PC that made it")
 
 
+class ContainerDamaged(MediumDamaged):
+    """A container that is truncated, altered, or was never one of ours. What was taken from it before may be whole."""
+
+    code = "B3505"
+    message = Text("打包文件不完整或已损坏：{reason}", "the container is incomplete or damaged: {reason}")
+    safe = Text(
+        "原件仍在发送方，没有丢失；已取出并通过验证的文件有效",
+        "the sender still holds the originals; what was taken out and proven stays good",
+    )
+    hint = Text(
+        "回到发送方的电脑执行 stick sync 重新打包，或直接拷贝缺少的文件",
+        "run stick sync on the sending PC to pack it again, or copy the missing files by themselves",
+    )
+
+
 class BureauError(TaxferryError):
     """The bureau, or the way to it."""
 

@@ -250,7 +250,7 @@ CLEARING_FAULTS: Final = (
             ),
             Text("同一个U盘再次出错就换一个", "if the same stick fails again, take another one"),
         ),
-        aliases=("B1105", "B1202", "B3501", "B3503"),
+        aliases=("B1105", "B1202", "B3501", "B3503", "B3505"),
         words=("不完整", "0字节", "空文件", "拔出", "坏块", "U盘", "incomplete", "stick"),
     ),
 )

@@ -1,8 +1,10 @@
 """The removable medium: a stick, a card, a disc, or a plain folder that stands for one.
 
-    port.py     the file operations a visit needs, relative to one open folder, and the machine's own
-    stick.py    one visit: list, take, place, remove, log, finish
-    names.py    what lies on a stick under which name
+    port.py       the file operations a visit needs, relative to one open folder, and the machine's own
+    stick.py      one visit: list, take, place, remove, log, finish
+    names.py      what lies on a stick under which name
+    container.py  many small files as one
+    slip.py       the sheet of paper that goes with a stick where hand-overs are signed for
 
 One visit:
 
