@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Hashable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, cast
 
 import click
+from shared.medium.find import FoundStick
+from shared.medium.volumes import MountWake
 
 from offline_station.card.port import CardReading
 from offline_station.core.card_rules import CopyRecord, SeenResult
@@ -21,14 +24,28 @@ from offline_station.shell.home import Home
 from offline_station.shell.journal import export_log
 from offline_station.shell.station import PROGRAM, Answer, Refusal, Station
 from offline_station.shell.store import Event, ReportLife
-from shared.cli import FILE, FOLDER, Context, Outcome, Program, add_standard_verbs, argument, option
+from shared import stick_verbs
+from shared.cli import (
+    FILE,
+    FOLDER,
+    Context,
+    Outcome,
+    Program,
+    add_standard_verbs,
+    argument,
+    as_taxferry_error,
+    option,
+    stopping,
+)
 from shared.clock import Clock, SystemClock, format_time, readable_time
 from shared.errors import ExitCode, NotInitialised, StationBusy, TaxferryError, UsageError
 from shared.faults import find
 from shared.ids import taxpayer_id_warning
+from shared.medium.attend import attend
 from shared.model.report import KIND_NAMES, InvoiceKind, InvoiceStatus
 from shared.money import format_fen, format_yuan
 from shared.states import CardState, OfflineState
+from shared.stick_words import carried_words, read_only_warning
 from shared.text import Text, both
 
 program = Program(
@@ -70,6 +87,11 @@ def _look(context: Context) -> Station:
         return Station.open(_home(context), clock)
     except StationBusy:
         return Station.open(_home(context), clock, exclusive=False)
+
+
+def _glance(context: Context) -> Station:
+    """Open for a glance that is in nobody's way."""
+    return Station.open(_home(context), clock, exclusive=False)
 
 
 def _warnings(station: Station, reading: CardReading) -> list[Text]:
@@ -493,12 +515,36 @@ def _summary_lines(copy: CopyRecord) -> list[Text]:
         is_flag=True,
         help=Text("税局公钥更换后重新加密；摘要会不同", "seal again, to a new bureau key; the digest changes"),
     ),
+    option(
+        "--again",
+        is_flag=True,
+        help=Text(
+            "U盘丢失或迟迟不回时：把同一文件再放到插着的U盘上（不会重复报税）",
+            "for a stick that is lost or does not come back: put the same bytes on the one that is in (nothing is filed twice)",
+        ),
+    ),
+    option(
+        "--stick",
+        type=FOLDER,
+        metavar="DIR|LABEL",
+        help=Text("与 --again 合用：放到哪个U盘", "with --again: which stick"),
+    ),
 )
-def report(context: Context, reseal: bool) -> Outcome:
+def report(context: Context, reseal: bool, again: bool, stick: Path | None) -> Outcome:
     """Seal the report."""
+    if (reseal and again) or (stick is not None and not again):
+        wrong = Text(
+            "--again 给出同一文件，不能与 --reseal 合用；--stick 要与 --again 合用",
+            "--again gives the same bytes: not with --reseal; --stick goes with --again",
+        )
+        raise UsageError(reason=wrong, command=f"{PROGRAM} report")
     with _open(context) as station:
         done = station.report(reseal=reseal, progress=context.progress)
-        stick = None if done.finished else visit.put_report_on_stick(station)
+        label: str | None = None
+        if again and not done.finished:
+            label = visit.put_report(station, stick, progress=context.progress).label
+        elif not done.finished:
+            label = visit.put_report_on_stick(station)
         next_one = station.next_action()
         life = station.life_of(done.copy)
         warnings = _warnings(station, station.read())
@@ -513,8 +559,13 @@ def report(context: Context, reseal: bool) -> Outcome:
             f"{done.size_bytes} bytes, digest {copy.report_digest}",
         ),
     ]
-    if stick:
-        lines.append(Text(f"已放上U盘“{stick}”", f"it is on the stick '{stick}' too"))
+    if label:
+        lines.append(
+            Text(
+                f"已放上U盘“{label}”，{visit.REMOVE_SAFELY.zh}",
+                f"it is on the stick '{label}' too; {visit.REMOVE_SAFELY.en}",
+            )
+        )
     if done.finished:
         lines.append(Text("该报告已经清卡，无需再报", "that report was cleared already: there is nothing to report"))
     data = {
@@ -523,7 +574,7 @@ def report(context: Context, reseal: bool) -> Outcome:
         "invoice_count": copy.invoice_count,
         "bytes": done.size_bytes,
         "sealed_now": done.sealed_now,
-        "stick": stick,
+        "stick": label,
         "stem": copy.name.stem,
         "stamp": str(copy.name.stamp),
         "kind": copy.kind,
@@ -733,70 +784,83 @@ def clear(context: Context) -> Outcome:
 
 # stick
 
-stick = program.group("stick", Text("U盘：准备、查看、同步、拔出", "the stick: prepare, list, sync, eject"))
-_FOLDER_ARGUMENT: Final = Text("U盘的文件夹；默认上次用的", "the stick's folder; the one used last by default")
+stick = program.group(
+    "stick", Text("U盘：准备、查看、同步、弹出、交接单、光盘", "sticks: prepare, list, sync, eject, slip, disc")
+)
+_EVERYONE: Final = Text(
+    "几台开票机共用传出目录时：替全部开票机带出和取回",
+    "where several invoicing PCs share the outbox: carry for all of them",
+)
 
 
 @stick.verb(
     "prepare",
-    Text("准备U盘：建立 TAXFERRY 文件夹和标记", "make a folder a stick of ours: marker and folders"),
-    argument("folder", type=FOLDER, help=Text("U盘的文件夹", "the stick's folder")),
-    option("--label", default="", help=Text("给人看的名称", "its name for people")),
+    Text(
+        "准备U盘：建立 TAXFERRY 文件夹和标记，不格式化\n\n只插着一个新U盘时不用写位置。",
+        "make a stick ours: marker and folders, nothing is formatted\n\nIf only one new stick is in, it is meant.",
+    ),
+    *stick_verbs.prepare_parameters(),
 )
-def stick_prepare(context: Context, folder: Path, label: str) -> Outcome:
+def stick_prepare(context: Context, folder: Path | None, label: str, yes: bool, new_identity: bool) -> Outcome:
     """Prepare a stick."""
     with _open(context) as station:
-        identity = visit.prepare(station, folder, label)
-    line = Text(f"U盘“{identity.label}”已准备好（{folder}）", f"the stick '{identity.label}' is ready ({folder})")
-    data = {"path": str(folder), "id": identity.id, "label": identity.label, "made_at": identity.made_at}
-    return Outcome(data, [line], Text("执行 stick sync 放上报税文件", "run stick sync to put the report on it"))
+        where = folder if folder is not None else stick_verbs.the_new_one(visit.sticks_of(station).found())
+        stick_verbs.ask_first(context, where, yes=yes)
+        return stick_verbs.prepared(visit.prepare(station, where, label, new_identity=new_identity), where)
 
 
 @stick.verb(
     "list",
-    Text("查看U盘上的文件", "show what lies on the stick"),
-    argument("folder", required=False, type=FOLDER, help=_FOLDER_ARGUMENT),
+    Text("查看插着的U盘、各自的状态和上面的文件", "show the sticks that are in, their states and their files"),
+    stick_verbs.stick_argument(),
 )
 def stick_list(context: Context, folder: Path | None) -> Outcome:
-    """List a stick."""
+    """List sticks."""
     with _look(context) as station:
-        path, identity, found = visit.listing(station, folder)
-        next_one = station.next_action()
-    label = identity.label if identity else None
-    lines = [
-        Text(f"U盘“{label}”（{path}）", f"stick '{label}' ({path})")
-        if label
-        else Text(f"{path} 还没有准备成U盘，只能读取", f"{path} is not a prepared stick; it can be read only")
-    ]
-    lines += [both(f"  {f.place:10} {f.name}  {f.size}") for f in found.files]
-    lines += [
-        Text(f"  {u.place:10} {u.name}  {u.error.text.zh}", f"  {u.place:10} {u.name}  {u.error.text.en}")
-        for u in found.unusable
-    ]
-    lines.append(Text(f"其他文件 {found.foreign} 个（不处理）", f"{found.foreign} other files (left alone)"))
-    data = {
-        "path": str(path),
-        "label": label,
-        "items": [{"name": f.name, "place": f.place, "bytes": f.size, "suffix": f.suffix} for f in found.files],
-        "unusable": [{"name": u.name, "place": u.place, **u.error.as_json()} for u in found.unusable],
-        "foreign": found.foreign,
-    }
-    return Outcome(data, lines, next_one)
+        sticks = visit.sticks_of(station)
+        found = sticks.found()
+        return stick_verbs.listed(
+            found,
+            sticks.meant(folder, found),
+            sticks.listing,
+            to_place=sticks.to_place(),
+            next_action=station.next_action(),
+        )
 
 
 @stick.verb(
     "sync",
     Text("与U盘双向同步：放上 .dat 和 .ack，取下 .txt", "both ways in one go: .dat and .ack onto it, .txt off it"),
-    argument("folder", required=False, type=FOLDER, help=_FOLDER_ARGUMENT),
+    stick_verbs.stick_argument(),
+    option("--all", "everyone", is_flag=True, help=_EVERYONE),
 )
-def stick_sync(context: Context, folder: Path | None) -> Outcome:
+def stick_sync(context: Context, folder: Path | None, everyone: bool) -> Outcome:
     """Carry both ways."""
     with _open(context) as station:
-        done = visit.sync(station, folder)
+        path = visit.sticks_of(station).find(folder)
+        done = visit.sync(station, path, everyone=everyone, progress=context.progress)
         next_one = station.next_action()
-        facts = station.read().facts
+        waits_for_result = _waits_for_result(station)
+    lines, warnings = _visit_words(done)
+    if done.taken and waits_for_result:
+        next_one = Text("在开票机执行 result 查看结果", "run result on the invoicing PC")
+    elif any(name.endswith(".ack") for name in done.placed):
+        next_one = Text(
+            f"把U盘“{done.label}”插到上网机，送交清卡回执；之后正常开票",
+            f"take the stick '{done.label}' to the Internet PC, which delivers the clear receipt; then go on invoicing",
+        )
+    return Outcome(_visit_json(done), lines, next_one, warnings, errors=[done.problem] if done.problem else ())
+
+
+def _waits_for_result(station: Station) -> bool:
+    copy = station.read().facts.open_copy
+    return copy is not None and copy.success is None
+
+
+def _visit_words(done: visit.Visit) -> tuple[list[Text], list[Text]]:
+    """Return what a visit did, and what a person should know about it."""
     lines = [Text(f"U盘“{done.label}”（{done.path}）", f"stick '{done.label}' ({done.path})")]
-    lines += [Text(f"  放上 {name}", f"  put on: {name}") for name in done.placed]
+    lines += carried_words(done.placed, done.container)
     lines += [Text(f"  早已放上 {name}", f"  on it already: {name}") for name in done.already]
     lines += [Text(f"  取下 {name}", f"  taken: {name}") for name in done.taken]
     lines += [Text(f"  已办完，从U盘移走 {name}", f"  done with, removed: {name}") for name in done.removed]
@@ -804,45 +868,158 @@ def stick_sync(context: Context, folder: Path | None) -> Outcome:
         lines.append(
             Text(f"  信任文件更新到版本 {done.trust_version}", f"  trust file is now version {done.trust_version}")
         )
-    moved = done.placed or done.already or done.taken or done.removed or done.trust_version
-    if not moved and done.problem is None:
-        lines.append(Text("  没有要带的文件", "  nothing to carry"))
-    # What was meant for us and cannot be used keeps this from being all that was asked for.
-    warnings = [line for refusal in done.refused for line in _refusal_lines(refusal)]
     if done.problem is None:
+        if len(lines) == 1 and not done.unplaced:
+            lines.append(Text("  没有要带的文件", "  nothing to carry"))
         lines.append(visit.REMOVE_SAFELY)
-    if done.taken and facts.open_copy is not None and facts.open_copy.success is None:
-        next_one = Text("在开票机执行 result 查看结果", "run result on the invoicing PC")
-    elif any(name.endswith(".ack") for name in done.placed):
-        next_one = Text(
-            f"把U盘“{done.label}”插到上网机，送交清卡回执；之后正常开票",
-            f"take the stick '{done.label}' to the Internet PC, which delivers the clear receipt; then go on invoicing",
-        )
-    data = {
+    # What was meant for us and cannot be used keeps this from being all that was asked for.
+    warnings = [line for refusal in done.refused for line in _refusal_lines(refusal)] + done.warnings
+    if done.unplaced and done.problem is None:
+        warnings.append(read_only_warning(done.unplaced))
+    return lines, warnings
+
+
+def _visit_json(done: visit.Visit) -> dict[str, object]:
+    return {
         "path": str(done.path),
         "label": done.label,
         "placed": done.placed,
         "already": done.already,
+        "container": done.container or None,
         "taken": done.taken,
         "removed": done.removed,
+        "unplaced": done.unplaced,
+        "foreign": done.foreign,
         "trust_version": done.trust_version or None,
         "refused": [_refusal_json(r) for r in done.refused],
+        "safe": done.problem is None,
+        "confined_by": list(done.protections),
     }
-    return Outcome(data, lines, next_one, warnings, errors=[done.problem] if done.problem else ())
 
 
 @stick.verb(
     "eject",
-    Text("确认全部写完，可以拔出", "make sure that everything is written: then it is safe to remove"),
-    argument("folder", required=False, type=FOLDER, help=_FOLDER_ARGUMENT),
+    Text(
+        "弹出U盘：确认全部写完，能断电就断电", "eject a stick: everything is written, and it is powered off if possible"
+    ),
+    stick_verbs.stick_argument(),
 )
 def stick_eject(context: Context, folder: Path | None) -> Outcome:
     """Make a stick safe to remove."""
     with _open(context) as station:
-        identity = visit.eject(station, folder)
-        next_one = station.next_action()
-    data = {"safe": True, "label": identity.label if identity else None}
-    return Outcome(data, [visit.REMOVE_SAFELY], next_one)
+        sticks = visit.sticks_of(station)
+        path = sticks.find(folder)
+        identity = sticks.settle(path)
+        return stick_verbs.ejected(identity, path, station.next_action())
+
+
+@stick.verb(
+    "slip",
+    Text(
+        "打印交接单：列出U盘上带出的文件，供双方签名", "a printable slip of what the stick carries out, for signatures"
+    ),
+    *stick_verbs.slip_parameters(),
+)
+def stick_slip(context: Context, folder: Path | None, out: Path | None) -> Outcome:
+    """Write a transfer slip."""
+    with _open(context) as station:
+        slip = visit.slip(station, visit.sticks_of(station).find(folder))
+        target = out if out is not None else station.home.log / f"{slip.number}.html"
+        return stick_verbs.slip_written(slip, target)
+
+
+@stick.verb(
+    "disc",
+    Text(
+        "准备刻光盘：把要带出的文件和交接单放进一个文件夹\n\n给不许用可写U盘的单位。",
+        "prepare a disc: what goes out, and its slip, in a folder to burn\n\nFor sites that forbid sticks that can be written.",
+    ),
+    argument("folder", type=FOLDER, metavar="DIR", help=Text("新的空文件夹", "a new, empty folder")),
+    option("--label", default="", metavar="NAME", help=Text("光盘的名称", "the disc's name")),
+    option("--all", "everyone", is_flag=True, help=_EVERYONE),
+)
+def stick_disc(context: Context, folder: Path, label: str, everyone: bool) -> Outcome:
+    """Fill a folder that is to be burnt."""
+    with _open(context) as station:
+        done, slip = visit.fill_disc(station, folder, label, everyone=everyone, progress=context.progress)
+        written = stick_verbs.slip_written(slip, folder / stick_verbs.SLIP_NAME)
+    lines, warnings = _visit_words(done)
+    return Outcome(
+        _visit_json(done) | dict(written.data), [*lines[:-1], *written.lines], stick_verbs.burn_next(folder), warnings
+    )
+
+
+# watch
+
+
+@program.verb(
+    "watch",
+    Text(
+        "守候U盘：插上就自动传输，提示可以拔出；直到停止\n\n不占用本站：可以同时执行其他命令。",
+        "attend to sticks: plug one in, wait for the word, pull it out; until stopped\n\n"
+        "Other verbs can be used meanwhile.",
+    ),
+    option("--all", "everyone", is_flag=True, help=_EVERYONE),
+)
+def watch(context: Context, everyone: bool) -> Outcome:
+    """Attend to sticks until SIGTERM or Ctrl-C."""
+    with _glance(context):
+        pass  # a station that cannot be opened says so now
+    stop = threading.Event()
+    tell = stick_verbs.narrator(context)
+    visited = 0
+
+    def survey() -> tuple[Sequence[FoundStick], Hashable]:
+        with _glance(context) as station:
+            return visit.sticks_of(station).found(), visit.outgoing_mark(station, everyone=everyone)
+
+    def serve(found: FoundStick) -> bool:
+        nonlocal visited
+        facts = {"label": found.label, "path": str(found.path)}
+        tell(
+            "visiting",
+            facts,
+            Text(f"U盘“{found.label}”：正在传输，请不要拔出…", f"stick '{found.label}': do not pull it out…"),
+        )
+        try:
+            with _open(context) as station:
+                done = visit.sync(station, found.path, everyone=everyone, progress=context.progress)
+                action = station.next_action()
+        except StationBusy:
+            return False  # another verb is at work: the next look comes soon
+        except (TaxferryError, OSError) as problem:
+            error = as_taxferry_error(problem)
+            if error is None:
+                raise
+            tell("failed", facts | {"error": error.as_json()}, _failed_words(found, error))
+            return False
+        visited += 1
+        lines, warnings = _visit_words(done)
+        for line in [*lines[1:-1], *warnings]:
+            context.say(line)
+        if done.problem is not None:
+            tell("failed", facts | {"error": done.problem.as_json()}, _failed_words(found, done.problem))
+            return False
+        words = Text(
+            f"√ 现在可以拔出U盘“{done.label}”。下一步：{action.zh}",
+            f"√ the stick '{done.label}' can be pulled out now. next: {action.en}",
+        )
+        tell("safe", _visit_json(done) | {"next_action": str(action)}, words)
+        return True
+
+    with stopping(stop), MountWake() as wake:
+        context.emit({"event": "ready"})
+        context.say(Text("已开始守候：请插入U盘（Ctrl-C 停止）", "attending: plug a stick in (Ctrl-C stops)"))
+        attend(survey=survey, visit=serve, wake=wake, stop=stop)
+    words = Text(f"已停止守候，共传输 {visited} 次", f"stopped after {visited} visit(s)")
+    return Outcome({"event": "stopped", "visits": visited}, [words])
+
+
+def _failed_words(found: FoundStick, error: TaxferryError) -> Text:
+    return Text(
+        f"× U盘“{found.label}”没有传输完：{error.text.zh}。{error.safe.zh}。{error.advice.zh}",
+        f"× stick '{found.label}': {error.text.en}. {error.safe.en}. {error.advice.en}",
+    )
 
 
 # history

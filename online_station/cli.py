@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -32,8 +33,9 @@ from online_station.shell.runner import Pass
 from online_station.shell.setup import Settings, at_work, initialise, opened, read_settings
 from online_station.shell.store import EventRow, QuarantinedRow, ReportRow, Store, describe
 from online_station.shell.trust import Trust
-from online_station.shell.visit import synchronise
-from shared import faults
+from online_station.shell.visit import slip, sticks_of, synchronise
+from online_station.shell.visiting import Visiting, after_visit, visit_json, visit_words
+from shared import faults, stick_verbs
 from shared.cli import FILE, FOLDER, Context, Outcome, Program, add_standard_verbs, argument, option
 from shared.clock import SystemClock, format_time, parse_time, readable_time
 from shared.durable import copy_durably
@@ -44,7 +46,6 @@ from shared.errors import (
     BureauUnreachable,
     ExitCode,
     FileMissing,
-    MediumAbsent,
     OutcomeUnknown,
     StationBusy,
     TaxferryError,
@@ -52,10 +53,10 @@ from shared.errors import (
 )
 from shared.faults import Fault
 from shared.ids import recognise_name
-from shared.medium import Stick
+from shared.medium.sticks import Sticks
 from shared.model.standing import Standing
 from shared.states import ONLINE_TERMINAL, OnlineState
-from shared.text import Text, both
+from shared.text import Text
 
 program = Program("online-station", Text("税渡 上网机", "taxferry, Internet PC"))
 _CLOCK: Final = SystemClock()
@@ -441,10 +442,16 @@ def _hand_to_the_service(home: Home, file: Path) -> Outcome:
 @program.verb(
     "run",
     Text(
-        "作为服务运行：守候收件文件夹，按时查询，直到停止", "run as a service: watch, send, ask and stage until stopped"
+        "作为服务运行：守候收件文件夹和U盘，按时查询，直到停止",
+        "run as a service: attend to inbox and sticks, send, ask and stage until stopped",
+    ),
+    option(
+        "--no-sticks",
+        is_flag=True,
+        help=Text("不自动传输插上的U盘", "leave sticks that are plugged in alone"),
     ),
 )
-def run(context: Context) -> Outcome:
+def run(context: Context, no_sticks: bool) -> Outcome:
     """Work until SIGTERM or Ctrl-C."""
     home = Home(context.home)
     stop, wake = threading.Event(), threading.Event()
@@ -465,7 +472,12 @@ def run(context: Context) -> Outcome:
                     f"服务已启动，守候 {station.intake.inbox}", f"the service is up and watches {station.intake.inbox}"
                 )
             )
+            visiting = None if no_sticks else Visiting(home, _CLOCK, stop, wake, stick_verbs.narrator(context))
+            if visiting is not None:
+                visiting.start()
             station.run(stop, wake)
+            if visiting is not None:
+                visiting.join()
         finally:
             for number, old in before.items():
                 signal.signal(number, old)
@@ -660,128 +672,146 @@ def cancel(context: Context, wanted: str) -> Outcome:
 
 # Stick
 
-_stick = program.group("stick", Text("U盘", "the stick"))
-_DIR: Final = argument(
-    "folder",
-    required=False,
-    type=FOLDER,
-    metavar="[DIR]",
-    help=Text("U盘或代替它的文件夹；默认是上次的", "the stick or a folder that stands for it; the last one by default"),
+_stick = program.group(
+    "stick", Text("U盘：准备、查看、同步、弹出、交接单、光盘", "sticks: prepare, list, sync, eject, slip, disc")
 )
-
-
-def _folder(store: Store, folder: Path | None) -> Path:
-    known = store.setting("stick")
-    if folder is None and known is None:
-        raise MediumAbsent
-    return (folder if folder is not None else Path(known or "")).absolute()
-
-
-def _identity(stick: Stick) -> dict[str, object]:
-    identity = stick.identity
-    return {
-        "stick": str(stick.path),
-        "id": None if identity is None else identity.id,
-        "label": "" if identity is None else identity.label,
-    }
 
 
 @_stick.verb(
     "prepare",
-    Text("准备U盘：做标记，不格式化，不动其他文件", "make a stick ours: a marker; nothing is formatted or removed"),
-    argument("folder", type=FOLDER, metavar="DIR", help=Text("U盘的位置", "where the stick is")),
-    option("--label", default="", metavar="NAME", help=Text("给人看的名称", "a name for people")),
+    Text(
+        "准备U盘：做标记，不格式化，不动其他文件\n\n只插着一个新U盘时不用写位置。",
+        "make a stick ours: a marker; nothing is formatted or removed\n\nIf only one new stick is in, it is meant.",
+    ),
+    *stick_verbs.prepare_parameters(),
 )
-def stick_prepare(context: Context, folder: Path, label: str) -> Outcome:
+def stick_prepare(context: Context, folder: Path | None, label: str, yes: bool, new_identity: bool) -> Outcome:
     """Make the marker."""
-    with opened(Home(context.home)) as store:
-        station = read_settings(Home(context.home), store).station_id
-        with Stick.prepare(folder.absolute(), label, station=station, now=_CLOCK.now()) as stick:
-            stick.finish()
-            data = _identity(stick)
-        store.set(stick=str(folder.absolute()))
-    return Outcome(
-        data,
-        [Text(f"U盘已准备好：{folder}", f"the stick is ready: {folder}")],
-        next_action=Text("在开票机或上网机执行 stick sync", "run stick sync on the invoicing PC or here"),
-    )
+    with _sticks(context) as sticks:
+        where = folder.absolute() if folder is not None else stick_verbs.the_new_one(sticks.found())
+        stick_verbs.ask_first(context, where, yes=yes)
+        identity = sticks.prepare(where, label, new_identity=new_identity, now=_CLOCK.now())
+    return stick_verbs.prepared(identity, where)
 
 
-@_stick.verb("list", Text("U盘上有什么", "what lies on the stick"), _DIR)
+@contextlib.contextmanager
+def _sticks(context: Context) -> Iterator[Sticks]:
+    home = Home(context.home)
+    with opened(home) as store:
+        yield sticks_of(store, read_settings(home, store).station_id)
+
+
+@_stick.verb(
+    "list",
+    Text("查看插着的U盘、各自的状态和上面的文件", "show the sticks that are in, their states and their files"),
+    stick_verbs.stick_argument(),
+)
 def stick_list(context: Context, folder: Path | None) -> Outcome:
-    """List the stick."""
-    with opened(Home(context.home)) as store:
-        station = read_settings(Home(context.home), store).station_id
-        with Stick.open(_folder(store, folder), station=station, unprepared=True) as stick:
-            listing = stick.list()
-            data = _identity(stick)
-    items = [{"name": f.name, "place": f.place, "bytes": f.size} for f in listing.files]
-    unusable = [{"name": u.name, "place": u.place, "error": u.error.as_json()} for u in listing.unusable]
-    lines = [both(f"{f.place}/{f.name}  {f.size}") for f in listing.files]
-    if not lines:
-        lines.append(Text("U盘上没有报税文件", "there is nothing of ours on the stick"))
-    return Outcome(
-        {**data, "items": items, "unusable": unusable, "foreign": listing.foreign},
-        lines,
-        warnings=[u.error.text for u in listing.unusable],
-    )
+    """List sticks."""
+    with _sticks(context) as sticks:
+        found = sticks.found()
+        return stick_verbs.listed(
+            found, sticks.meant(folder, found), sticks.listing, to_place=sticks.to_place(), next_action=None
+        )
 
 
-@_stick.verb("sync", Text("双向一次完成：取报税文件，放结果", "both directions in one go"), _DIR)
+@_stick.verb(
+    "sync",
+    Text("双向一次完成：取报税文件，放结果", "both directions in one go: reports off it, results onto it"),
+    stick_verbs.stick_argument(),
+)
 def stick_sync(context: Context, folder: Path | None) -> Outcome:
     """Take what came, leave what goes back."""
     home = Home(context.home)
     now = _CLOCK.now()
     with opened(home) as store:
         settings: Settings = read_settings(home, store)
-        where = _folder(store, folder)
-        with Stick.open(where, station=settings.station_id) as stick:
-            visit = synchronise(stick, home, store, Trust(home.trust, now), settings.inbox, now, context.progress)
-            data = _identity(stick)
-        store.set(stick=str(where))
-    lines = [
-        *(Text(f"取入 {name}", f"taken: {name}") for name in visit.taken),
-        *(Text(f"放上 {name}", f"placed: {name}") for name in visit.placed),
-        *(Text(f"清理 {name}（已清卡）", f"removed: {name} (used)") for name in visit.removed),
-    ]
-    if not lines:
-        lines.append(Text("U盘与本机一致，没有新文件", "the stick is up to date, there is nothing new"))
-    lines.append(Text("可以安全取下U盘", "it is safe to remove the stick"))
-    results_placed = [name for name in visit.placed if name.endswith(".txt") and name != "trust.txt"]
-    action = None
-    if visit.taken:
-        action = Text(
-            "在上网机执行 once（服务运行时会自动处理）", "run once here (a running service does it by itself)"
+        done = synchronise(
+            sticks_of(store, settings.station_id).find(folder),
+            station=settings.station_id,
+            home=home,
+            store=store,
+            trust=Trust(home.trust, now),
+            inbox=settings.inbox,
+            now=now,
+            progress=context.progress,
         )
-    elif results_placed:
-        action = Text(
-            "把U盘带到开票机，执行 stick sync、result、clear",
-            "carry the stick to the invoicing PC and run stick sync, result and clear there",
-        )
-    return Outcome(
-        {
-            **data,
-            "taken": visit.taken,
-            "known": visit.known,
-            "placed": visit.placed,
-            "removed": visit.removed,
-            "foreign": visit.foreign,
-        },
-        lines,
-        next_action=action,
-        errors=visit.problems,
-    )
+    lines, warnings = visit_words(done)
+    errors = [*done.problems, *([done.failure] if done.failure is not None else [])]
+    code = ExitCode.OK if done.failure is None else done.failure.exit_code
+    return Outcome(visit_json(done), lines, after_visit(done), warnings, code, errors)
 
 
-@_stick.verb("eject", Text("确认U盘可以安全取下", "make sure that the stick can be removed"), _DIR)
+@_stick.verb(
+    "eject",
+    Text(
+        "弹出U盘：确认全部写完，能断电就断电", "eject a stick: everything is written, and it is powered off if possible"
+    ),
+    stick_verbs.stick_argument(),
+)
 def stick_eject(context: Context, folder: Path | None) -> Outcome:
-    """Prove that everything has reached the medium."""
-    with opened(Home(context.home)) as store:
-        station = read_settings(Home(context.home), store).station_id
-        with Stick.open(_folder(store, folder), station=station, unprepared=True) as stick:
-            stick.finish()
-            data = _identity(stick)
-    return Outcome({**data, "safe": True}, [Text("可以安全取下U盘", "it is safe to remove the stick")])
+    """Prove that everything has reached the medium, and let go of it."""
+    with _sticks(context) as sticks:
+        path = sticks.find(folder)
+        identity = sticks.settle(path)
+    return stick_verbs.ejected(identity, path)
+
+
+@_stick.verb(
+    "slip",
+    Text(
+        "打印交接单：列出U盘上带回的文件，供双方签名", "a printable slip of what the stick carries back, for signatures"
+    ),
+    *stick_verbs.slip_parameters(),
+)
+def stick_slip(context: Context, folder: Path | None, out: Path | None) -> Outcome:
+    """Write a transfer slip."""
+    home = Home(context.home)
+    now = _CLOCK.now()
+    with opened(home) as store:
+        station = read_settings(home, store).station_id
+        where = sticks_of(store, station).find(folder)
+        made = slip(where, station=station, home=home, store=store, trust=Trust(home.trust, now), now=now)
+    return stick_verbs.slip_written(made, out if out is not None else home.logs / f"{made.number}.html")
+
+
+@_stick.verb(
+    "disc",
+    Text(
+        "准备刻光盘：把要带回的结果和交接单放进一个文件夹\n\n给不许用可写U盘的单位。",
+        "prepare a disc: the results and their slip, in a folder to burn\n\nFor sites that forbid sticks that can be written.",
+    ),
+    argument("folder", type=FOLDER, metavar="DIR", help=Text("新的空文件夹", "a new, empty folder")),
+    option("--label", default="", metavar="NAME", help=Text("光盘的名称", "the disc's name")),
+)
+def stick_disc(context: Context, folder: Path, label: str) -> Outcome:
+    """Fill a folder that is to be burnt."""
+    home = Home(context.home)
+    now = _CLOCK.now()
+    folder = folder.absolute()
+    with opened(home) as store:
+        settings = read_settings(home, store)
+        station, trust = settings.station_id, Trust(home.trust, now)
+        sticks_of(store, station).prepare_disc(folder, label, now=now)
+        done = synchronise(
+            folder,
+            station=station,
+            home=home,
+            store=store,
+            trust=trust,
+            inbox=settings.inbox,
+            now=now,
+            remember=False,
+            progress=context.progress,
+        )
+        if done.failure is not None:
+            raise done.failure
+        made = slip(folder, station=station, home=home, store=store, trust=trust, now=now)
+    written = stick_verbs.slip_written(made, folder / stick_verbs.SLIP_NAME)
+    lines, warnings = visit_words(done)
+    return Outcome(
+        visit_json(done) | dict(written.data), [*lines[:-1], *written.lines], stick_verbs.burn_next(folder), warnings
+    )
 
 
 # Checks

@@ -34,14 +34,17 @@ import io
 import json
 import os
 import secrets
+import signal
 import sqlite3
 import sys
+import threading
 import time
 import traceback
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, NoReturn, TextIO, TypeVar
 
 import click
@@ -145,6 +148,28 @@ class Context:
         """With `--json`, print one JSON line now: for the verbs that run until they are stopped."""
         if self.json:
             print(_dump(event), flush=True)
+
+
+def _as_if_interrupted(_number: int, _frame: FrameType | None) -> None:
+    """Let a service manager or a shutdown end a verb as Ctrl-C does: what was begun is undone or left to be finished."""
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def stopping(stop: threading.Event) -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C set `stop` while the block runs; asked twice, the program ends at once."""
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 Verb = Callable[..., Outcome]
@@ -477,6 +502,8 @@ class Program(VerbGroup):
 
     def main(self, args: Sequence[str] | None = None) -> NoReturn:
         """Run the command line and end the process with its exit status."""
+        with contextlib.suppress(ValueError):  # not the main thread of the process
+            signal.signal(signal.SIGTERM, _as_if_interrupted)
         os.umask(0o077)  # databases, invoices and keys are nobody else's, wherever the home lies
         status = self.run(args)
         _flush()

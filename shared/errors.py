@@ -495,7 +495,9 @@ class MediumInUse(MediumUnprepared):
     """It holds others' files, and nobody said that it is to be a stick of ours all the same."""
 
     code = "B3202"
-    message = Text("“{name}”上有 {count} 个别的文件，没有准备", "'{name}' holds {count} other files; it was not prepared")
+    message = Text(
+        "“{name}”上有 {count} 个别的文件，没有准备", "'{name}' holds {count} other files; it was not prepared"
+    )
     safe = Text("U盘上什么也没有写", "nothing was written to it")
     hint = Text(
         "确实要用这个U盘时，执行 stick prepare {name} --yes；不会格式化，也不动这些文件",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,17 +14,15 @@ import click
 
 from shared.cli import FILE, FOLDER, Context, Outcome, argument, option
 from shared.durable import write_durably
-from shared.errors import ExitCode, MediumAbsent, MediumAmbiguous, MediumError, MediumInUse
+from shared.errors import MediumAbsent, MediumAmbiguous, MediumError, MediumInUse
 from shared.medium.eject import eject
 from shared.medium.find import STATES, FoundStick, MediumState, foreign_files
-from shared.medium.names import MARKER, Direction
-from shared.medium.reading import Harvest
-from shared.medium.slip import Slip, SlipFile, render_slip
+from shared.medium.names import MARKER
+from shared.medium.slip import Slip, render_slip
 from shared.medium.stick import Listing, StickIdentity
 from shared.text import Text, both
 from shared.text.system import shown_name
 
-PULL_OUT: Final = Text("现在可以拔出", "it can be pulled out now")
 SLIP_NAME: Final = "交接单.html"
 
 
@@ -182,9 +179,7 @@ def listed(
         "id": None if identity is None else identity.id,
         "label": None if identity is None else identity.label,
         "items": [{"name": f.name, "place": f.place, "bytes": f.size, "suffix": f.suffix} for f in files.files],
-        "unusable": [
-            {"name": shown_name(u.name), "place": u.place, **u.error.as_json()} for u in files.unusable
-        ],
+        "unusable": [{"name": shown_name(u.name), "place": u.place, **u.error.as_json()} for u in files.unusable],
         "foreign": files.foreign,
         "truncated": files.truncated,
     }
@@ -219,25 +214,6 @@ def ejected(identity: StickIdentity | None, path: Path, next_action: Text | None
     return Outcome(data, [everything], done.advice, [done.advice])
 
 
-def slip_of(
-    harvest: Harvest, identity: StickIdentity | None, path: Path, direction: Direction, station: str, now: datetime
-) -> Slip:
-    """Return the transfer slip of everything on a stick that goes in one direction."""
-    files = [
-        SlipFile(seen.name, seen.size, seen.sha256, seen.facts.digest)
-        for seen in harvest.files
-        if seen.direction is direction and seen.facts is not None
-    ]
-    return Slip(
-        identity.label if identity else path.name,
-        identity.id if identity else "",
-        direction,
-        station,
-        now,
-        tuple(sorted(files, key=lambda file: file.name)),
-    )
-
-
 def slip_written(slip: Slip, target: Path) -> Outcome:
     """Write a transfer slip, and say where it is."""
     write_durably(target, render_slip(slip).encode(), mode=0o644)
@@ -245,17 +221,6 @@ def slip_written(slip: Slip, target: Path) -> Outcome:
         {"file": str(target), "number": slip.number, "files": len(slip.files)},
         [Text(f"交接单 {slip.number}，{len(slip.files)} 个文件：{target}", f"slip {slip.number}: {target}")],
         Text("用浏览器打开并打印，交接双方签名", "open it in a browser and print it; both sides sign"),
-    )
-
-
-def read_only_warning(unplaced: Sequence[str]) -> Text:
-    """Return what to say of files that wait and could not be put on a medium that is read-only."""
-    names = "、".join(unplaced[:5])
-    return Text(
-        f"此介质只读：只取了文件，{len(unplaced)} 个待带出的文件没有放上（{names}）。"
-        "换可写的U盘再执行 stick sync，或用 stick disc 刻一张光盘",
-        f"this medium is read-only: files were taken, and {len(unplaced)} that wait could not be put on it ({names}). "
-        "run stick sync with one that can be written, or make a disc with stick disc",
     )
 
 
@@ -268,17 +233,6 @@ def burn_next(folder: Path) -> Text:
     )
 
 
-def carried_words(placed: Sequence[str], container: str) -> list[Text]:
-    """Return lines about what was put on a stick: names, or one line for a container of many."""
-    if len(placed) > _MANY and container:
-        count = len(placed)
-        return [Text(f"  放上 {count} 个文件（打包为 {container}）", f"  put on: {count} files, packed as {container}")]
-    return [Text(f"  放上 {name}", f"  put on: {name}") for name in placed]
-
-
-_MANY: Final = 10
-
-
 def narrator(context: Context) -> Callable[[str, Mapping[str, Any], Text], None]:
     """Return what tells of the events of an attended stick: lines for people, JSON lines for programs."""
 
@@ -287,5 +241,3 @@ def narrator(context: Context) -> Callable[[str, Mapping[str, Any], Text], None]
         context.say(words)
 
     return tell
-
-

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,7 +19,7 @@ from offline_station.core.card_rules import CopyRecord
 from offline_station.shell.arrivals import Arrival, keep_aside, scan
 from offline_station.shell.spool import SpooledFile
 from offline_station.shell.station import Refusal, Station
-from offline_station.shell.store import ReportLife
+from offline_station.shell.store import ReportLife, StationStore
 from shared.clock import format_time
 from shared.durable import TEMPORARY_SUFFIX, move_durably, write_durably
 from shared.envelope.opening import prove_report
@@ -38,10 +37,11 @@ from shared.errors import (
 from shared.files import hash_file
 from shared.ids import ReportDigest, recognise_name
 from shared.medium.carry import Cargo, carry, tidy
-from shared.medium.find import FoundStick, choose, clone_warning, fingerprint, survey, twins
-from shared.medium.names import MAX_SIZES, TRUST, Direction, recognise
+from shared.medium.names import BATCH, MAX_SIZES, TRUST, Direction, recognise
 from shared.medium.reading import Facts, Harvest, Seen, read_stick
-from shared.medium.stick import Listing, Outgoing, Stick, StickFile, StickIdentity
+from shared.medium.slip import Slip, slip_of
+from shared.medium.stick import Outgoing, Stick, StickFile, StickIdentity
+from shared.medium.sticks import Sticks
 from shared.model.ack import prove_ack
 from shared.model.result import ProvenResult, prove_result
 from shared.text import Text
@@ -122,67 +122,95 @@ def _machine(station: Station) -> str:
 # Which stick
 
 
-def sticks(station: Station) -> list[FoundStick]:
-    """Return every medium that is in, and what state it is in."""
+@dataclass(frozen=True)
+class _Memory:
+    """The station's settings, as what it remembers of sticks."""
+
+    store: StationStore
+
+    def recall(self, key: str) -> str:
+        return self.store.setting(key)
+
+    def keep(self, key: str, value: str) -> None:
+        self.store.set_setting(key, value)
+
+
+def sticks_of(station: Station) -> Sticks:
+    """Return what this station knows of sticks."""
     mine = _machine(station)
 
     def wanted(entry: StickFile) -> bool:
-        if entry.suffix == TRUST:
-            return False
         if entry.report is None:
-            return True  # a container: who knows before it is read
-        return f"{entry.report.taxpayer_id}_{entry.report.machine_no}" == mine and entry.suffix == ".txt"
+            return entry.suffix == BATCH  # who knows whose results are in it before it is read
+        return entry.suffix == ".txt" and f"{entry.report.taxpayer_id}_{entry.report.machine_no}" == mine
 
-    remembered = station.stick_path
-    return survey(
-        [remembered] if remembered is not None else [],
-        station=station_tag(station),
-        wanted=wanted,
-        to_place=bool(station.waiting_report() or station.waiting_acks()),
-    )
-
-
-def find(station: Station, wanted: Path | None) -> Path:
-    """Return where the stick is that is meant: a folder, or a label, or the only one that is in.
-
-    Raises:
-        MediumAbsent: None is in.
-        MediumAmbiguous: Several are, and the operator has to say which.
-        MediumUnprepared: What is in is no stick of ours.
-    """
-    if wanted is not None and wanted.is_dir():
-        return wanted
-    return choose(sticks(station), None if wanted is None else str(wanted)).path
+    return Sticks(station_tag(station), _Memory(station.store), wanted, lambda: has_outgoing(station))
 
 
 def prepare(station: Station, path: Path, label: str, *, new_identity: bool = False) -> StickIdentity:
     """Make a folder a stick of ours, and remember it."""
     now = station.clock.now()
-    with Stick.prepare(path, label, station=station_tag(station), now=now, new_identity=new_identity) as stick:
-        stick.finish()
-        identity = stick.identity
-    assert identity is not None
-    station.store.set_setting("stick", str(path.absolute()))
+    identity = sticks_of(station).prepare(path, label, new_identity=new_identity, now=now)
     station.store.note(now, "stick-prepared", id=identity.id, label=identity.label)
     return identity
 
 
-def listing(station: Station, path: Path) -> tuple[StickIdentity | None, Listing]:
-    """Return what lies on the stick, by its names."""
-    with Stick.open(path, station=station_tag(station), unprepared=True) as stick:
-        return stick.identity, stick.list()
+def slip(station: Station, path: Path) -> Slip:
+    """Return the transfer slip of what a stick carries to the Internet PC, every machine's files included."""
+    tag = station_tag(station)
+    identity, _ = sticks_of(station).listing(path)
+    with _reading(station, path, tag, everyone=True, progress=_silent) as harvest:
+        return slip_of(harvest, identity, path, Direction.TO_ONLINE, tag, station.clock.now())
+
+
+def fill_disc(station: Station, folder: Path, label: str, *, everyone: bool, progress: Progress) -> tuple[Visit, Slip]:
+    """Fill a new folder with what is to be burnt to a disc.
+
+    Raises:
+        MediumInUse: The folder is not empty.
+        MediumError: It cannot be written.
+    """
+    sticks_of(station).prepare_disc(folder, label, now=station.clock.now())
+    done = sync(station, folder, everyone=everyone, progress=progress, remember=False)
+    if done.problem is not None:
+        raise done.problem
+    return done, slip(station, folder)
+
+
+def has_outgoing(station: Station) -> bool:
+    """Return whether something waits to be put on a stick."""
+    return bool(station.waiting_report() or station.waiting_acks())
+
+
+def outgoing_mark(station: Station, *, everyone: bool) -> Hashable:
+    """Return what differs when something new waits to be put on a stick."""
+    copy = station.card.open_copy()
+    waiting = copy.report_digest if copy is not None and copy.success is None else None
+    acks = tuple(sorted(copy.nonce for copy, _ in station.waiting_acks()))
+    others: tuple[str, ...] = ()
+    if everyone and station.outbox.is_dir():
+        others = tuple(sorted(path.name for path in station.outbox.iterdir() if not path.name.startswith(".")))
+    return (waiting, acks, others)
 
 
 # The visit
 
 
-def sync(station: Station, path: Path, *, everyone: bool = False, progress: Progress = _silent) -> Visit:
+def sync(
+    station: Station,
+    path: Path,
+    *,
+    everyone: bool = False,
+    remember: bool = True,
+    progress: Progress = _silent,
+) -> Visit:
     """Carry both ways in one visit.
 
     Args:
         station: This PC.
         path: Where the stick is.
         everyone: Carry for every machine whose files lie in the outbox, which several stations share.
+        remember: Whether this is the stick, or the folder that stands for it, that is meant when none is named.
         progress: Told of the bytes that were moved, of how many, and whether they are read or written.
 
     Raises:
@@ -192,7 +220,7 @@ def sync(station: Station, path: Path, *, everyone: bool = False, progress: Prog
     tag = station_tag(station)
     with Stick.open(path, station=tag, unprepared=True) as stick:
         visit.label = stick.identity.label if stick.identity else path.name
-        visit.warnings.extend(_clones(station, stick))
+        visit.warnings.extend(sticks_of(station).doubts(stick))
         with _reading(station, path, tag, everyone=everyone, progress=progress) as harvest:
             _same_stick(stick, harvest)
             visit.foreign, visit.protections = harvest.foreign, harvest.protections
@@ -204,8 +232,8 @@ def sync(station: Station, path: Path, *, everyone: bool = False, progress: Prog
             # What was taken is safe in the inbox; what could not be placed still lies in the spool.
             visit.problem = error
         stick.finish()
-        if stick.identity is not None:
-            station.store.set_setting("stick", str(path.absolute()))
+        if stick.identity is not None and remember:
+            sticks_of(station).remember(path)
     return visit
 
 
@@ -231,29 +259,11 @@ def _same_stick(stick: Stick, harvest: Harvest) -> None:
         raise MediumDamaged(reason=Text("读取时换了U盘", "the stick was changed while it was read"))
 
 
-def _clones(station: Station, stick: Stick) -> Iterator[Text]:
-    """Tell of a marker that was copied to another stick; the station remembers on which volume it saw each."""
-    if stick.identity is None:
-        return
-    here = [found for found in sticks(station) if found.identity == stick.identity]
-    yield from twins(here)
-    volume = next((found.volume for found in here if found.path.absolute() == stick.path.absolute()), None)
-    print_now = fingerprint(volume) if volume is not None else ""
-    key = f"volume:{stick.identity.id}"
-    known = station.store.setting(key)
-    if volume is not None and print_now:
-        warning = clone_warning(stick.identity, volume, {stick.identity.id: known} if known else {})
-        if warning is not None:
-            yield warning
-        elif not known:
-            station.store.set_setting(key, print_now)
-
-
 def results_on_stick(station: Station) -> list[Arrival]:
     """Return this machine's results that lie on the stick that is in, if exactly one is; proven by the process apart."""
     found: list[Arrival] = []
     with contextlib.suppress(MediumError):
-        path = find(station, None)
+        path = sticks_of(station).find(None)
         with _reading(station, path, station_tag(station), everyone=False, progress=_silent) as harvest:
             for seen in harvest.files:
                 if seen.suffix == ".txt" and seen.copy is not None:
@@ -277,7 +287,7 @@ def put_report(station: Station, wanted: Path | None, *, progress: Progress = _s
     Raises:
         MediumError: No stick, several, or one that failed. The report is kept, and can be put on any stick.
     """
-    path = find(station, wanted)
+    path = sticks_of(station).find(wanted)
     tag = station_tag(station)
     visit = Visit(path)
     with Stick.open(path, station=tag) as stick:
@@ -286,7 +296,7 @@ def put_report(station: Station, wanted: Path | None, *, progress: Progress = _s
             _same_stick(stick, harvest)
             _place(station, stick, harvest, visit, everyone=False, progress=progress)
         stick.finish()
-        station.store.set_setting("stick", str(path.absolute()))
+        sticks_of(station).remember(path)
     if visit.problem is not None:
         raise visit.problem
     return visit
@@ -311,7 +321,6 @@ def _take(station: Station, harvest: Harvest, visit: Visit, *, everyone: bool) -
             name = f"{seen.sha256[:8]}-{seen.name}"
             moved = keep_aside(seen.copy, name, station.home.quarantine, seen.error, station.clock.now())
         visit.refused.append(Refusal(seen.name, seen.error, moved))
-
 
 
 def _take_result(station: Station, seen: Seen, visit: Visit) -> None:

@@ -104,7 +104,6 @@ class Home:
         finally:
             handle.close()
 
-
     @contextlib.contextmanager
     def visiting(self) -> Iterator[None]:
         """Be the one process of this station that visits a stick, while the block runs.

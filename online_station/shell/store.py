@@ -842,7 +842,9 @@ def _leg(row: Row[Any]) -> LegRow:
 
 
 def _ack(row: Row[Any]) -> AckRow:
-    return AckRow(row.sha256, row.digest, row.stem, row.state, row.message, row.attempts, _moment(row.due_at), _at(row.taken_at))
+    return AckRow(
+        row.sha256, row.digest, row.stem, row.state, row.message, row.attempts, _moment(row.due_at), _at(row.taken_at)
+    )
 
 
 def _epoch(moment: datetime) -> float:

@@ -7,7 +7,8 @@ clear receipt proves that it was used; only then, and after some days, is it rem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,9 +25,10 @@ from shared.errors import MediumDamaged, MediumError, MediumReadOnly, MediumUnpr
 from shared.files import hash_file
 from shared.medium import Direction, Outgoing, Stick, StickFile
 from shared.medium.carry import Cargo, carry, tidy
-from shared.medium.find import FoundStick, choose, clone_warning, fingerprint, survey, twins
-from shared.medium.names import TRUST
+from shared.medium.names import BATCH
 from shared.medium.reading import Facts, Harvest, Seen, read_stick
+from shared.medium.slip import Slip, slip_of
+from shared.medium.sticks import Sticks
 from shared.model.result import ProvenResult, prove_result
 from shared.states import OnlineState
 from shared.text import Text
@@ -85,32 +87,38 @@ class Visit:
 # Which stick
 
 
-def sticks(store: Store, station: str) -> list[FoundStick]:
-    """Return every medium that is in, and what state it is in."""
-    remembered = store.setting("stick")
-    return survey(
-        [Path(remembered)] if remembered else [],
-        station=station,
-        wanted=_is_for_us,
-        to_place=bool(_outgoing(store)),
-    )
+@dataclass(frozen=True)
+class _Memory:
+    """The station's settings, as what it remembers of sticks."""
+
+    store: Store
+
+    def recall(self, key: str) -> str:
+        return self.store.setting(key) or ""
+
+    def keep(self, key: str, value: str) -> None:
+        self.store.set(**{key: value})
+
+
+def sticks_of(store: Store, station: str) -> Sticks:
+    """Return what this station knows of sticks."""
+    return Sticks(station, _Memory(store), _is_for_us, lambda: bool(_outgoing(store)))
 
 
 def _is_for_us(entry: StickFile) -> bool:
-    return entry.suffix in (".dat", ".ack") or (entry.report is None and entry.suffix != TRUST)
+    return entry.suffix in (".dat", ".ack", BATCH)
 
 
-def find(store: Store, station: str, wanted: Path | None) -> Path:
-    """Return where the stick is that is meant: a folder, or a label, or the only one that is in.
+def outgoing_mark(store: Store) -> Hashable:
+    """Return what differs when something new waits to be put on a stick."""
+    return tuple(sorted((row.digest, row.snapshot.result_no) for row in _outgoing(store)))
 
-    Raises:
-        MediumAbsent: None is in.
-        MediumAmbiguous: Several are, and the operator has to say which.
-        MediumUnprepared: What is in is no stick of ours.
-    """
-    if wanted is not None and wanted.is_dir():
-        return wanted.absolute()
-    return choose(sticks(store, station), None if wanted is None else str(wanted)).path
+
+def slip(path: Path, *, station: str, home: Home, store: Store, trust: Trust, now: datetime) -> Slip:
+    """Return the transfer slip of what a stick carries to the invoicing PCs."""
+    identity, _ = sticks_of(store, station).listing(path)
+    with home.visiting(), _reading(path, station, home, store, trust, now, _silent) as harvest:
+        return slip_of(harvest, identity, path, Direction.TO_OFFLINE, station, now)
 
 
 # The visit
@@ -125,6 +133,7 @@ def synchronise(
     trust: Trust,
     inbox: Path,
     now: datetime,
+    remember: bool = True,
     progress: Progress = _silent,
 ) -> Visit:
     """Carry both directions in one go, and prove at the end that the medium is alive.
@@ -137,6 +146,7 @@ def synchronise(
         trust: What is believed.
         inbox: Where files for this station go.
         now: The present.
+        remember: Whether this is the stick, or the folder that stands for it, that is meant when none is named.
         progress: Told of the bytes that were moved, of how many, and whether they are read or written.
 
     Raises:
@@ -147,18 +157,8 @@ def synchronise(
     with home.visiting(), Stick.open(path, station=station, unprepared=True) as stick:
         identity = stick.identity
         visit = Visit(path, identity.label if identity else path.name, identity.id if identity else "")
-        visit.warnings.extend(_clones(store, station, stick))
-        with read_stick(
-            path,
-            station=station,
-            scratch=home.spool,
-            trust=trust.store,
-            at=now,
-            machines=None,
-            copy_kinds=(".dat", ".ack"),
-            known={row.file_sha256: row.size_bytes for row in store.reports()},
-            advanced=lambda done, total: progress(done, total, _READING),
-        ) as harvest:
+        visit.warnings.extend(sticks_of(store, station).doubts(stick))
+        with _reading(path, station, home, store, trust, now, progress) as harvest:
             if harvest.identity != visit.stick_id:
                 raise MediumDamaged(reason=Text("读取时换了U盘", "the stick was changed while it was read"))
             visit.foreign, visit.protections = harvest.foreign, harvest.protections
@@ -171,27 +171,25 @@ def synchronise(
             # What was taken is safe in the inbox; what could not be placed is still kept here.
             visit.failure = error
         stick.finish()
-        if identity is not None:
-            store.set(stick=str(path.absolute()))
+        if identity is not None and remember:
+            sticks_of(store, station).remember(path)
     return visit
 
 
-def _clones(store: Store, station: str, stick: Stick) -> Iterator[Text]:
-    """Tell of a marker that was copied to another stick; the station remembers on which volume it saw each."""
-    if stick.identity is None:
-        return
-    here = [found for found in sticks(store, station) if found.identity == stick.identity]
-    yield from twins(here)
-    volume = next((found.volume for found in here if found.path.absolute() == stick.path.absolute()), None)
-    seen = fingerprint(volume) if volume is not None else ""
-    key = f"volume:{stick.identity.id}"
-    known = store.setting(key)
-    if volume is not None and seen:
-        warning = clone_warning(stick.identity, volume, {stick.identity.id: known} if known else {})
-        if warning is not None:
-            yield warning
-        elif not known:
-            store.set(**{key: seen})
+def _reading(
+    path: Path, station: str, home: Home, store: Store, trust: Trust, now: datetime, progress: Progress
+) -> contextlib.AbstractContextManager[Harvest]:
+    return read_stick(
+        path,
+        station=station,
+        scratch=home.spool,
+        trust=trust.store,
+        at=now,
+        machines=None,
+        copy_kinds=(".dat", ".ack"),
+        known={row.file_sha256: row.size_bytes for row in store.reports()},
+        advanced=lambda done, total: progress(done, total, _READING),
+    )
 
 
 def newest_results(store: Store) -> list[ReportRow]:

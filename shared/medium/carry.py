@@ -120,10 +120,8 @@ def tidy(stick: Stick, harvest: Harvest, finished: Callable[[Seen], bool]) -> li
     Returns:
         The names of the files that are gone, members of containers by their own names.
     """
-    removed: list[str] = []
-    for seen in harvest.files:
-        if not seen.container and seen.sha256 and finished(seen) and stick.remove(entry_of(seen), seen.sha256):
-            removed.append(seen.name)
+    single = [seen for seen in harvest.files if not seen.container and seen.sha256 and finished(seen)]
+    removed = [seen.name for seen in single if stick.remove(entry_of(seen), seen.sha256)]
     for box in harvest.containers:
         members = [seen for seen in harvest.files if (seen.place, seen.container) == (box.place, box.name)]
         # One that is damaged holds nothing that its sender has not put there again.

@@ -27,7 +27,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -92,18 +91,6 @@ class Plan:
 def container_name(manifest: bytes) -> str:
     """Return the file name of the container with this manifest (STICK-18)."""
     return f"batch-{hashlib.sha256(manifest).hexdigest()[:16]}.tar"
-
-
-_MARKS: Final = r"(?:[ _]*\(\d{1,3}\)|[ _-]*副本|[ _-]*copy)*"
-_NAME: Final = re.compile(rf"(batch-[0-9a-f]{{16}}){_MARKS}\.tar{_MARKS}", re.ASCII)
-
-
-def recognise_container(name: str) -> str | None:
-    """Return the true name of a container whose name people or Explorer may have changed, or None."""
-    if len(name) > 80:
-        return None
-    match = _NAME.fullmatch(unicodedata.normalize("NFKC", name).strip().lower())
-    return f"{match[1]}.tar" if match else None
 
 
 # Planning and writing --------------------------------------------------------------------------------------------

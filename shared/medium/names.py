@@ -26,9 +26,9 @@ MAX_SIZES: Final[dict[str, int]] = {
     ".txt": 1 << 16,
     ".ack": 1 << 16,
     TRUST: MAX_TRUST_BYTES,
-    BATCH: (1 << 30) + (4 << 20),
+    BATCH: 1 << 30,
 }
-"""The largest file of each kind, in bytes. A container holds at most 1 GiB of members, and their headers."""
+"""The largest file of each kind, in bytes."""
 
 
 class Direction(StrEnum):
@@ -65,7 +65,16 @@ def station_tag(text: str) -> str:
     return tag or "station"
 
 
-_BATCH: Final = re.compile(r"batch-[0-9a-f]{16}\.tar", re.ASCII)
+_MARKS: Final = r"(?:[ _]*\(\d{1,3}\)|[ _-]*副本|[ _-]*copy)*"
+_CONTAINER: Final = re.compile(rf"(batch-[0-9a-f]{{16}}){_MARKS}\.tar{_MARKS}", re.ASCII)
+
+
+def recognise_container(name: str) -> str | None:
+    """Return the true name of a container whose name people or Explorer may have changed, or None (STICK-18)."""
+    if len(name) > 80:
+        return None
+    match = _CONTAINER.fullmatch(unicodedata.normalize("NFKC", name).strip().lower())
+    return f"{match[1]}.tar" if match else None
 
 
 def recognise(name: str) -> tuple[ReportName | None, Suffix | Literal[".tar", "trust.txt"]] | None:
@@ -80,6 +89,6 @@ def recognise(name: str) -> tuple[ReportName | None, Suffix | Literal[".tar", "t
     plain = unicodedata.normalize("NFC", name).strip().lower()
     if len(plain) <= 60 and re.fullmatch(r"trust(?:[ _]*\(\d{1,3}\)|[ _-]*副本)?\.txt", plain):
         return None, TRUST
-    if _BATCH.fullmatch(name):
+    if recognise_container(name) is not None:
         return None, BATCH
     return None

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -23,7 +23,7 @@ from shared.envelope.opening import prove_report
 from shared.errors import MediumError, NameContradicts, TaxferryError
 from shared.ids import ReportName
 from shared.medium import confine, container
-from shared.medium.names import BATCH, MAX_SIZES, TRUST, Direction, recognise
+from shared.medium.names import BATCH, MAX_SIZES, TRUST, recognise
 from shared.medium.reading import (
     LIMITS,
     Facts,
@@ -56,13 +56,18 @@ def main() -> None:
     say(ProtectionMessage(by=tuple(protections)))
     for message in examine(request):
         say(message)
-    print(json.dumps({"event": "end"}), flush=True)
+    _write({"event": "end"})
 
 
 def say(message: Message) -> None:
     """Write one line."""
-    # Names on a stick may hold halves of characters: JSON escapes carry them through any encoding.
-    print(json.dumps(message.model_dump(mode="json", exclude_none=True)), flush=True)
+    _write(message.model_dump(mode="json", exclude_none=True))
+
+
+def _write(value: Mapping[str, object]) -> None:
+    # ASCII escapes carry every name through any encoding.
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
 
 
 def examine(request: Request) -> Iterator[Message]:

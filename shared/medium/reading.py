@@ -442,7 +442,9 @@ def _told(told: Told) -> TaxferryError:
 
 
 def _nonsense() -> MediumDamaged:
-    return MediumDamaged(reason=Text("读取U盘的进程给出了无法理解的内容", "the reading process said what makes no sense"))
+    return MediumDamaged(
+        reason=Text("读取U盘的进程给出了无法理解的内容", "the reading process said what makes no sense")
+    )
 
 
 def _base64(item: Any) -> str:

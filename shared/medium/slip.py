@@ -15,14 +15,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
+from pathlib import Path
 from typing import Final
 
 from shared.canonical import clean_value, render_json
 from shared.clock import format_time, readable_time
 from shared.errors import NameInvalid
 from shared.ids import ReportName, parse_report_name, period_covered
-from shared.medium.container import recognise_container
-from shared.medium.names import TRUST, Direction
+from shared.medium.names import TRUST, Direction, recognise_container
+from shared.medium.reading import Harvest
+from shared.medium.stick import StickIdentity
 from shared.text import Text
 
 ROWS: Final = 24
@@ -81,6 +83,25 @@ class Slip:
         )
         day = format_time(self.made_at)[:10].replace("-", "")
         return f"{day}-{hashlib.sha256(content).hexdigest()[:8].upper()}"
+
+
+def slip_of(
+    harvest: Harvest, identity: StickIdentity | None, path: Path, direction: Direction, station: str, now: datetime
+) -> Slip:
+    """Return the slip of everything on a medium that goes in one direction and is proven."""
+    files = [
+        SlipFile(seen.name, seen.size, seen.sha256, seen.facts.digest)
+        for seen in harvest.files
+        if seen.direction is direction and seen.facts is not None
+    ]
+    return Slip(
+        identity.label if identity else path.name,
+        identity.id if identity else "",
+        direction,
+        station,
+        now,
+        tuple(sorted(files, key=lambda file: file.name)),
+    )
 
 
 _KINDS: Final = {

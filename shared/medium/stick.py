@@ -73,6 +73,7 @@ _MAX_IDENTITY: Final = 4_096
 _MAX_LOG: Final = 4 << 20
 _BOM: Final = b"\xef\xbb\xbf"
 
+
 def _nothing(_size: int) -> None:
     """Show no progress."""
 
@@ -510,6 +511,10 @@ class Stick:
             OSError: A source cannot be read or is not what was described. Nothing has the failed container's name.
         """
         sources = {item.name: item for item in items}
+
+        def opened(member: container.Member) -> BinaryIO:
+            return sources[member.name].path.open("rb")
+
         placed = []
         members = [container.Member(item.name, item.size, item.sha256) for item in items]
         for group in container.split(members):
@@ -522,7 +527,7 @@ class Stick:
             plan = container.plan(group, direction)
 
             def produce(write: Callable[[bytes], object], plan: container.Plan = plan) -> None:
-                container.write(plan, lambda member: sources[member.name].path.open("rb"), write)
+                container.write(plan, opened, write)
 
             mark = plan.name.removeprefix("batch-")[:16]
             already = self._put(direction, plan.name, plan.size, mark[:8], produce, (), advanced)
@@ -707,9 +712,7 @@ class Stick:
             raise OSError(errno.EAGAIN, "the source changed while it was copied", part)
         return digest.hexdigest()
 
-    def _read_back(
-        self, folder: Folder, part: str, size: int, sha256: str, advanced: Callable[[int], None]
-    ) -> None:
+    def _read_back(self, folder: Folder, part: str, size: int, sha256: str, advanced: Callable[[int], None]) -> None:
         digest, read = hashlib.sha256(), 0
         with self._files.open_read(folder, part, past_cache=True) as file:
             while block := file.read(_CHUNK):

@@ -20,10 +20,10 @@ from shared.medium.container import (
     container_name,
     plan,
     read,
-    recognise_container,
     split,
     write,
 )
+from shared.medium.names import recognise_container
 from tests.support.containers import ACK, DAT, FILES, SUB, TXT, member, pack, unpack
 
 SPEC = Path(__file__).parents[4] / "docs" / "spec" / "stick.md"

@@ -1,0 +1,30 @@
+"""What both stations say of a visit to a stick."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from shared.text import Text
+
+PULL_OUT: Final = Text("现在可以拔出", "it can be pulled out now")
+_MANY: Final = 10
+
+
+def read_only_warning(unplaced: Sequence[str]) -> Text:
+    """Return what to say of files that wait and could not be put on a medium that is read-only."""
+    names = "、".join(unplaced[:5])
+    return Text(
+        f"此介质只读：只取了文件，{len(unplaced)} 个待带出的文件没有放上（{names}）。"
+        "换可写的U盘再执行 stick sync，或用 stick disc 刻一张光盘",
+        f"this medium is read-only: files were taken, and {len(unplaced)} that wait could not be put on it ({names}). "
+        "run stick sync with one that can be written, or make a disc with stick disc",
+    )
+
+
+def carried_words(placed: Sequence[str], container: str) -> list[Text]:
+    """Return lines about what was put on a stick: names, or one line for a container of many."""
+    if len(placed) > _MANY and container:
+        count = len(placed)
+        return [Text(f"  放上 {count} 个文件（打包为 {container}）", f"  put on: {count} files, packed as {container}")]
+    return [Text(f"  放上 {name}", f"  put on: {name}") for name in placed]
