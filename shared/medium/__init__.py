@@ -3,6 +3,9 @@
     port.py     the file operations a visit needs, relative to one open folder, and the machine's own
     stick.py    one visit: list, take, place, remove, log, finish
     names.py    what lies on a stick under which name
+    volumes.py  what is mounted here, and waiting until that changes
+    find.py     which media are in, in what state, and which one is meant
+    eject.py    unmounting, and what a person has to do before pulling
 
 One visit:
 
