@@ -16,6 +16,7 @@ import click
 from shared import faults, states
 from shared.cli import Program
 from shared.errors import ExitCode
+from shared.medium.find import STATES
 from shared.text import Text, set_language
 
 HERE = Path(__file__).parent
@@ -118,6 +119,15 @@ def state_pages() -> str:
         parts += ["```", "", "| 状态 state | 事件 event | 之后 after |", "| --- | --- | --- |"]
         parts += [f"| {a.value} | {event.value} | {b.value} |" for (a, event), b in table.items()]
         parts.append("")
+    parts += ["## U盘 · a stick", "", "插上的介质必居其一；退出码是程序因此不能继续时给出的。", ""]
+    parts += [
+        "| 状态 state | 意思 | meaning | 办法 | what to do | 退出码 exit |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for state, words in STATES.items():
+        name, advice = words.name, words.advice
+        parts.append(f"| {state.value} | {name.zh} | {name.en} | {advice.zh} | {advice.en} | {words.exit.value} |")
+    parts.append("")
     return "\n".join(parts)
 
 

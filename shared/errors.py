@@ -470,12 +470,28 @@ class MediumAbsent(MediumError):
     )
 
 
+class NoSuchStick(MediumAbsent):
+    """The operator asked for a stick by its name, and only others are in."""
+
+    code = "B3002"
+    message = Text(
+        "没有找到名为“{name}”的U盘；现在插着的是：{names}", "no stick is called '{name}'; these are in: {names}"
+    )
+    hint = Text(
+        "插入要用的U盘，或改用上面列出的名称或路径",
+        "plug in the stick that you mean, or give a name or path from the list",
+    )
+
+
 class MediumAmbiguous(MediumError):
     """Several media, and the operator must choose."""
 
     code = "B3101"
     message = Text("找到多个U盘：{names}", "several sticks were found: {names}")
-    hint = Text("请用 stick sync DIR 指定其中一个", "name one of them: stick sync DIR")
+    hint = Text(
+        "请用 stick sync 名称 指定其中一个；名称相同时用 stick sync 路径",
+        "name one of them: stick sync NAME; where two have the same name: stick sync PATH",
+    )
 
 
 class MediumUnprepared(MediumError):

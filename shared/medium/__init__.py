@@ -1,22 +1,31 @@
 """The removable medium: a stick, a card, a disc, or a plain folder that stands for one.
 
     port.py       the file operations a visit needs, relative to one open folder, and the machine's own
-    stick.py      one visit: list, take, place, remove, log, finish
     names.py      what lies on a stick under which name
     container.py  many small files as one
+    stick.py      one visit: list, copy out, place, remove, log, finish
+    volumes.py    what is mounted here, and waiting until that changes
+    find.py       which media are in, in what state, and which one is meant
+    sticks.py     the sticks of one station, and what it remembers of them
+    confine.py    a process that may do nothing but read the stick and write into one folder
+    reader.py     that process: lists, copies, proves
+    reading.py    what it found, for the program that holds the card or the key
+    carry.py      what is put on a stick, by itself or in a container, and what is removed again
+    attend.py     visits whatever is plugged in
     slip.py       the sheet of paper that goes with a stick where hand-overs are signed for
+    eject.py      unmounting, and what a person has to do before pulling
 
 One visit:
 
     with Stick.open(path, station="online-4f2a") as stick:
-        listing = stick.list(".dat", ".ack")
-        for entry in listing.files:
-            taken = stick.take(entry, inbox, prove=prove, name=lambda proven: proven.header.name.file_name(".dat"))
-        stick.place(result_path, "310…_0_202608010000.txt", Direction.TO_OFFLINE, now=clock.now())
-        stick.finish()                       # only now: "safe to remove"
+        with read_stick(path, station=…, scratch=spool, trust=store, at=now, …) as harvest:
+            …move what was proven to where it belongs…
+        for carried in carry(stick, harvest, cargo, Direction.TO_OFFLINE, now=now, advanced=…):
+            …write down that it lies there…
+        tidy(stick, harvest, finished)
+        stick.finish()                       # only now: "it can be pulled out"
 
-Both stations use the same calls; `Direction` says who is to read a file. Nothing here knows what a report is, beyond
-its name: whether a file is what it claims is the caller's to prove.
+Both stations use the same calls; `Direction` says who is to read a file.
 """
 
 from shared.medium.names import Direction
