@@ -1073,6 +1073,8 @@ def _action_of(station: Station, copy: CopyRecord, life: ReportLife) -> Text:
             copy=copy,
             life=life.state,
             carried_to=life.stick,
+            carried_seconds=(reading.at - life.changed_at).total_seconds(),
+            days_left=reading.days_left,
         )
     )
 

@@ -7,11 +7,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import date, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from online_station.core.advice import OVERTAKEN, next_action, state_words
+from online_station.core.advice import OVERTAKEN, never_came, next_action, not_back, state_words
 from online_station.core.board import Line, board
 from online_station.core.decide import (
     AskNow,
@@ -31,11 +32,12 @@ from online_station.shell.intake import Harvest
 from online_station.shell.log import log_to, stop_logging
 from online_station.shell.runner import Pass
 from online_station.shell.setup import Settings, at_work, initialise, opened, read_settings
-from online_station.shell.store import EventRow, QuarantinedRow, ReportRow, Store, describe
+from online_station.shell.store import CAME, EventRow, LegRow, QuarantinedRow, ReportRow, Store, describe
 from online_station.shell.trust import Trust
 from online_station.shell.visit import slip, sticks_of, synchronise
 from online_station.shell.visiting import Visiting, after_visit, visit_json, visit_words
 from shared import faults, stick_verbs
+from shared.calendar import filing_deadline
 from shared.cli import FILE, FOLDER, Context, Outcome, Program, add_standard_verbs, argument, option
 from shared.clock import SystemClock, format_time, parse_time, readable_time
 from shared.durable import copy_durably
@@ -80,7 +82,20 @@ def _action(row: ReportRow) -> Text:
     """Return the next human action about a report."""
     if row.overtaken and row.state not in ONLINE_TERMINAL:
         return OVERTAKEN
+    if row.state is OnlineState.STAGED and row.left is not None:
+        now = _CLOCK.now()
+        overdue = not_back(row.left.label, now - row.left.at, _deadline(row), now.date())
+        if overdue is not None:
+            return overdue
     return next_action(row.snapshot, _fault(row.snapshot))
+
+
+def _deadline(row: ReportRow) -> date | None:
+    """Return until when a period's report is to be cleared; an ad hoc one has no such day."""
+    if row.header.kind != "period":
+        return None
+    due = row.header.period_end + timedelta(days=1)
+    return filing_deadline(f"{due:%Y-%m}").day
 
 
 def _item(row: ReportRow) -> dict[str, object]:
@@ -109,6 +124,7 @@ def _item(row: ReportRow) -> dict[str, object]:
         "due_at": None if snapshot.due_at is None else format_time(snapshot.due_at),
         "age_seconds": max(0, int((_CLOCK.now() - row.found_at).total_seconds())),
         "overtaken": row.overtaken,
+        "stick": None if row.left is None else {"label": row.left.label, "left_at": format_time(row.left.at)},
         "next_action": str(_action(row)),
     }
 
@@ -505,12 +521,17 @@ def _narrator(context: Context) -> Callable[[Mapping[str, object]], None]:
 def list_reports(context: Context) -> Outcome:
     """List the reports."""
     with opened(Home(context.home)) as store:
-        rows, quarantined = store.reports(), store.quarantined()
+        rows, quarantined, gaps = store.reports(), store.quarantined(), store.gaps()
     lines = [_line(r) for r in rows]
     lines.extend(Text(f"{r.name}  已隔离：{r.reason_zh}", f"{r.name}  quarantined: {r.reason_en}") for r in quarantined)
     if not lines:
         lines.append(Text("还没有报告", "there are no reports yet"))
-    return Outcome({"items": [*map(_item, rows), *map(_quarantined_item, quarantined)]}, lines, next_action=_next(rows))
+    lines.extend(never_came(gap.taxpayer_id, gap.machine_no, gap.missing, gap.before) for gap in gaps)
+    return Outcome(
+        {"items": [*map(_item, rows), *map(_quarantined_item, quarantined)], "gaps": [asdict(gap) for gap in gaps]},
+        lines,
+        next_action=_next(rows),
+    )
 
 
 @program.verb(
@@ -525,6 +546,7 @@ def show(context: Context, wanted: str) -> Outcome:
         row = store.find(wanted)
         events, believed = store.events(row.digest), store.results(row.digest)
         acks = [a for a in store.acks() if a.digest == row.digest]
+        legs = store.legs(row.digest)
     fault = _fault(row.snapshot)
     header, words = row.header, state_words(row.snapshot)
     lines = [
@@ -536,10 +558,15 @@ def show(context: Context, wanted: str) -> Outcome:
         lines.append(Text(f"受理回执：{row.snapshot.receipt_no}", f"receipt: {row.snapshot.receipt_no}"))
     if fault is not None:
         lines.extend(faults.describe(fault))
+    lines.extend(_leg_line(leg) for leg in legs if leg.leg == CAME)
     lines.extend(_event_line(e) for e in events)
     return Outcome(
         {
             **_item(row),
+            "legs": [
+                {"leg": leg.leg, "at": format_time(leg.at), "stick": leg.stick_id or None, "label": leg.label}
+                for leg in legs
+            ],
             "questions": row.questions,
             "uploads": row.uploads,
             "events": describe(events),
@@ -562,6 +589,11 @@ def show(context: Context, wanted: str) -> Outcome:
     )
 
 
+def _leg_line(leg: LegRow) -> Text:
+    at = readable_time(leg.at)
+    return Text(f"  {at}  由U盘“{leg.label}”带来", f"  {at}  came on stick '{leg.label}'")
+
+
 def _event_line(event: EventRow) -> Text:
     words = happened(event.event, OnlineState(event.from_state), OnlineState(event.to_state), event.note)
     at = readable_time(event.at)
@@ -575,7 +607,7 @@ def _event_line(event: EventRow) -> Text:
 def show_board(context: Context) -> Outcome:
     """Show who has reported."""
     with opened(Home(context.home)) as store:
-        rows = store.reports()
+        rows, gaps = store.reports(), store.gaps()
         keys = sorted({(r.header.taxpayer_id, r.header.period) for r in rows if r.snapshot.period_report})
         standings: dict[tuple[str, str], Standing] = {}
         for taxpayer_id, period in keys:
@@ -584,8 +616,11 @@ def show_board(context: Context) -> Outcome:
                 standings[taxpayer_id, period] = Standing.model_validate_json(known[0])
     lines: list[Line] = board([(r.snapshot, r.header.machine_no) for r in rows], standings)
     return Outcome(
-        {"items": [asdict(line) for line in lines]},
-        [line.in_words for line in lines] or [Text("还没有征期报告", "there are no period reports yet")],
+        {"items": [asdict(line) for line in lines], "gaps": [asdict(gap) for gap in gaps]},
+        [
+            *([line.in_words for line in lines] or [Text("还没有征期报告", "there are no period reports yet")]),
+            *(never_came(gap.taxpayer_id, gap.machine_no, gap.missing, gap.before) for gap in gaps),
+        ],
     )
 
 

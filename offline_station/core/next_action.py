@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from offline_station.core.card_rules import CopyRecord
 from shared.faults import Resend, find
 from shared.states import CardState, OfflineState
 from shared.text import Text
+
+_LONG_SECONDS: Final = 86_400.0
+"""A stick that is away for longer is said to be: the walk and the bureau's work take hours at most."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Situation:
         copy: The open copy, if any.
         life: Where its report is in its life, as far as this PC knows.
         carried_to: The label of the stick that has it.
+        carried_seconds: How long ago it was put on that stick.
+        days_left: Days to the lock date.
     """
 
     state: CardState
@@ -27,6 +33,8 @@ class Situation:
     copy: CopyRecord | None = None
     life: OfflineState | None = None
     carried_to: str = ""
+    carried_seconds: float = 0.0
+    days_left: int | None = None
 
 
 def next_action(now: Situation) -> Text:
@@ -58,6 +66,8 @@ def _of_report(now: Situation) -> Text:
     if now.life is OfflineState.FAILED and copy.failure is not None:
         return after_failure(copy.failure.code, copy.failure.message)
     dat = copy.name.file_name(".dat")
+    if now.life is OfflineState.CARRIED and now.carried_seconds >= _LONG_SECONDS:
+        return _not_back(now, dat)
     if now.life is OfflineState.CARRIED:
         return Text(
             f"把U盘{_label(now.carried_to).zh}插到上网机，由上网机上传 {dat}；取得 .txt 后拷回开票机执行 result",
@@ -67,6 +77,20 @@ def _of_report(now: Situation) -> Text:
     return Text(
         f"用U盘把 {dat} 带到上网机（stick sync，或从 outbox 拷贝）；取得 .txt 后拷回开票机执行 result",
         f"carry {dat} to the Internet PC (stick sync, or copy it from the outbox); bring the .txt back and run result here",
+    )
+
+
+def _not_back(now: Situation, dat: str) -> Text:
+    """Return what to do about a stick that has been away for long: nobody sees from here whether it is lost."""
+    age, label = age_in_words(now.carried_seconds), _label(now.carried_to)
+    left = Text("", "")
+    if now.days_left is not None:
+        left = Text(f"；距锁死日期还有 {now.days_left} 天", f"; lock date in {now.days_left} days")
+    return Text(
+        f"U盘{label.zh}带走 {dat} 已 {age.zh}，结果还没有带回{left.zh}。请到上网机查看；U盘丢失时在开票机执行 report --again，"
+        "把同一文件放到另一个U盘（不会重复报税）",
+        f"stick{label.en} left with {dat} {age.en} ago and no result came back{left.en}. look on the Internet PC; if the "
+        "stick is lost, run report --again here, which puts the same bytes on another one (nothing is filed twice)",
     )
 
 

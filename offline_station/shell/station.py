@@ -317,6 +317,8 @@ class Station:
                 copy=copy,
                 life=life.state if life else None,
                 carried_to=life.stick if life else "",
+                carried_seconds=(reading.at - life.changed_at).total_seconds() if life else 0.0,
+                days_left=reading.days_left,
             )
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import Final
 
 from online_station.core.decide import HoldReason, Snapshot
@@ -107,6 +109,62 @@ _NEXT: Final[dict[OnlineState, Text]] = {
         "无；如仍要上传，在上网机执行 retry", "nothing; to send it after all, run retry on the Internet PC"
     ),
 }
+
+
+_LONG: Final = timedelta(days=1)
+
+
+def not_back(label: str, away: timedelta, deadline: date | None, today: date) -> Text | None:
+    """Return what to say of a result that left on a stick and whose clear receipt has not come back.
+
+    Args:
+        label: The stick's.
+        away: How long ago it left.
+        deadline: Until when the period has to be reported and cleared; None if that is not known.
+        today: The day.
+
+    Returns:
+        None as long as it is too early to wonder.
+    """
+    if away < _LONG:
+        return None
+    days = away.days
+    left = Text("", "")
+    if deadline is not None:
+        remaining = (deadline - today).days
+        left = (
+            Text(
+                f"，距征期截止（{deadline}）还有 {remaining} 天",
+                f"; the filing deadline ({deadline}) is in {remaining} days",
+            )
+            if remaining >= 0
+            else Text(f"，征期截止（{deadline}）已过", f"; the filing deadline ({deadline}) has passed")
+        )
+    return Text(
+        f"结果已由U盘“{label}”带走 {days} 天，还没有带回清卡回执{left.zh}。请到开票机查看是否已清卡；"
+        "U盘丢失时再插一个U盘，结果会自动再放一份",
+        f"the result left on stick '{label}' {days} days ago and no clear receipt came back{left.en}. see on the invoicing "
+        "PC whether the card is cleared; if the stick is lost plug in another one, which is given the result again",
+    )
+
+
+def never_came(taxpayer_id: str, machine_no: int, missing: Sequence[int], before: int) -> Text:
+    """Return what to say of copies of a card that never arrived here, although a later one did.
+
+    Args:
+        taxpayer_id: Whose card.
+        machine_no: Which machine.
+        missing: The sequence numbers of the copies.
+        before: That of the next one that did arrive.
+    """
+    numbers, ids = "、".join(map(str, missing[:10])), ", ".join(map(str, missing[:10]))
+    machine = "主机" if machine_no == 0 else f"{machine_no} 号分机"
+    return Text(
+        f"注意：{taxpayer_id} {machine} 第 {numbers} 次抄税的报税文件没有带来，第 {before} 次的已经带来。"
+        "若不是被重新抄税取代，可能丢了U盘：请在开票机执行 history 查看",
+        f"note: copy {ids} of {taxpayer_id} machine {machine_no} never came here, although copy {before} did. if it was not "
+        "superseded, a stick may be lost: see history on that invoicing PC",
+    )
 
 
 OVERTAKEN: Final = Text(

@@ -174,10 +174,31 @@ ACK_DELIVERED: Final = "delivered"
 ACK_REFUSED: Final = "refused"
 
 
+def _latest_left(column: sa.Column[Any], name: str) -> sa.Label[Any]:
+    query = sa.select(column).where(_LEG.c.digest == _REPORT.c.digest, _LEG.c.leg == LEFT)
+    return query.order_by(_LEG.c.id.desc()).limit(1).scalar_subquery().label(name)
+
+
+CAME: Final = "came"
+LEFT: Final = "left"
+_LEFT: Final = (_latest_left(_LEG.c.label, "left_label"), _latest_left(_LEG.c.at, "left_at"))
 _LATER: Final = _REPORT.alias("later")
 _OVERTAKEN: Final = (
     sa.exists().where(_LATER.c.card_no == _REPORT.c.card_no, _LATER.c.sequence > _REPORT.c.sequence).label("overtaken")
 )
+
+
+@dataclass(frozen=True)
+class Left:
+    """The latest stick on which a report's result left.
+
+    Attributes:
+        label: What people call it.
+        at: When.
+    """
+
+    label: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -195,6 +216,7 @@ class ReportRow:
         found_at: When it was taken from the inbox.
         changed_at: When its state changed last.
         overtaken: Whether the same card has made a later copy: it then waits for this report no more.
+        left: The stick on which its result left last.
     """
 
     snapshot: Snapshot
@@ -207,6 +229,7 @@ class ReportRow:
     found_at: datetime
     changed_at: datetime
     overtaken: bool = False
+    left: Left | None = None
 
     @property
     def digest(self) -> str:
@@ -231,10 +254,6 @@ class AckRow:
     attempts: int
     due_at: datetime | None
     taken_at: datetime
-
-
-CAME: Final = "came"
-LEFT: Final = "left"
 
 
 @dataclass(frozen=True)
@@ -534,13 +553,17 @@ class Store:
     def report(self, digest: str) -> ReportRow | None:
         """Return one report, or None."""
         with self._reading() as connection:
-            row = connection.execute(sa.select(_REPORT, _OVERTAKEN).where(_REPORT.c.digest == digest)).one_or_none()
+            row = connection.execute(
+                sa.select(_REPORT, _OVERTAKEN, *_LEFT).where(_REPORT.c.digest == digest)
+            ).one_or_none()
             return None if row is None else _report(row)
 
     def reports(self) -> list[ReportRow]:
         """Return all reports, the oldest first."""
         with self._reading() as connection:
-            query = sa.select(_REPORT, _OVERTAKEN).order_by(_REPORT.c.found_at, _REPORT.c.machine_no, _REPORT.c.digest)
+            query = sa.select(_REPORT, _OVERTAKEN, *_LEFT).order_by(
+                _REPORT.c.found_at, _REPORT.c.machine_no, _REPORT.c.digest
+            )
             return [_report(row) for row in connection.execute(query)]
 
     def find(self, wanted: str) -> ReportRow:
@@ -557,14 +580,14 @@ class Store:
             stem = stem.removesuffix(suffix)
         with self._reading() as connection:
             rows = connection.execute(
-                sa.select(_REPORT, _OVERTAKEN).where(_REPORT.c.stem == stem).order_by(_REPORT.c.sequence.desc())
+                sa.select(_REPORT, _OVERTAKEN, *_LEFT).where(_REPORT.c.stem == stem).order_by(_REPORT.c.sequence.desc())
             ).all()
             if rows:
                 return _report(rows[0])
             prefix = wanted.strip().lower()
             if prefix and set(prefix) <= set("0123456789abcdef"):
                 rows = connection.execute(
-                    sa.select(_REPORT, _OVERTAKEN).where(_REPORT.c.digest.startswith(prefix))
+                    sa.select(_REPORT, _OVERTAKEN, *_LEFT).where(_REPORT.c.digest.startswith(prefix))
                 ).all()
         if len(rows) > 1:
             raise Ambiguous(what=wanted[:80], found=", ".join(str(r.digest)[:12] for r in rows[:4]))
@@ -629,12 +652,6 @@ class Store:
         with self._reading() as connection:
             rows = connection.execute(sa.select(_LEG).where(_LEG.c.digest == digest).order_by(_LEG.c.id))
             return [_leg(row) for row in rows]
-
-    def last_left(self) -> dict[str, LegRow]:
-        """Return, by report, the latest stick on which its result left."""
-        with self._reading() as connection:
-            rows = connection.execute(sa.select(_LEG).where(_LEG.c.leg == LEFT).order_by(_LEG.c.id))
-            return {str(row.digest): _leg(row) for row in rows}
 
     def gaps(self) -> list[Gap]:
         """Return what is missing between the copies of each card that arrived here."""
@@ -834,6 +851,7 @@ def _report(row: Row[Any]) -> ReportRow:
         found_at=_at(row.found_at),
         changed_at=_at(row.changed_at),
         overtaken=bool(row.overtaken),
+        left=None if row.left_at is None else Left(row.left_label, _at(row.left_at)),
     )
 
 
