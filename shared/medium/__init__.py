@@ -8,6 +8,7 @@
     find.py       which media are in, in what state, and which one is meant
     sticks.py     the sticks of one station, and what it remembers of them
     confine.py    a process that may do nothing but read the stick and write into one folder
+    renounce.py   what that process can give up on Linux
     reader.py     that process: lists, copies, proves
     reading.py    what it found, for the program that holds the card or the key
     carry.py      what is put on a stick, by itself or in a container, and what is removed again

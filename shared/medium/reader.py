@@ -1,8 +1,8 @@
 """Reads a stick and proves what lies on it, in a process that holds nothing: `python -m shared.medium.reader`.
 
-It is started by `shared.medium.reading`, is given a request on standard input and answers with one JSON object per
-line. It knows no card, no key and no ledger; before it opens the first file, it gives up what rights the system lets
-it give up (`shared.medium.confine`). What it writes is named by its own counting, never by the stick.
+It is started by `shared.medium.reading` through `shared.medium.confine`: it is given a request, gives up what rights
+the system lets it give up before it opens the first file, and answers with one JSON object per line. It knows no card,
+no key and no ledger. What it writes is named by its own counting, never by the stick.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import hashlib
 import io
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from shared.clock import format_time, parse_time
 from shared.envelope.chain import TrustStore
@@ -25,13 +24,11 @@ from shared.ids import ReportName
 from shared.medium import confine, container
 from shared.medium.names import BATCH, MAX_SIZES, TRUST, recognise
 from shared.medium.reading import (
-    LIMITS,
     Facts,
     FileMessage,
     ListingMessage,
     Message,
     ProgressMessage,
-    ProtectionMessage,
     Request,
     Told,
     TroubleMessage,
@@ -49,25 +46,12 @@ _REJECTED: Final = 16 << 20
 """The largest file that is copied although it proves nothing: for the quarantine."""
 
 
-def main() -> None:
+def work(request: dict[str, object]) -> Iterator[dict[str, object]]:
     """Answer one request."""
-    request = Request.model_validate_json(sys.stdin.read())
-    protections = confine.enter(readable=[Path(request.path)], writable=[Path(request.scratch)], limits=LIMITS)
-    say(ProtectionMessage(by=tuple(protections)))
-    for message in examine(request):
-        say(message)
-    _write({"event": "end"})
-
-
-def say(message: Message) -> None:
-    """Write one line."""
-    _write(message.model_dump(mode="json", exclude_none=True))
-
-
-def _write(value: Mapping[str, object]) -> None:
-    # ASCII escapes carry every name through any encoding.
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
+    # As JSON: it has no tuples, and only there does pydantic's strict mode take lists for them.
+    for message in examine(Request.model_validate_json(json.dumps(request))):
+        # What is told is ASCII with escapes: it carries every name through any encoding.
+        yield message.model_dump(mode="json", exclude_none=True)
 
 
 def examine(request: Request) -> Iterator[Message]:
@@ -77,16 +61,6 @@ def examine(request: Request) -> Iterator[Message]:
             yield from _Examination(request, stick).run()
     except MediumError as error:
         yield TroubleMessage(error=Told.of(error))
-
-
-class _Nowhere(io.RawIOBase):
-    """Takes everything and keeps nothing."""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        return len(data)
 
 
 class _Hashing(io.RawIOBase):
@@ -135,9 +109,6 @@ class _Examination:
                 )
         for entry in wanted:
             yield from self.container(entry) if entry.suffix == BATCH else self.single(entry)
-            if self.read - self.told >= _PROGRESS:
-                self.told = self.read
-                yield ProgressMessage(done=self.read)
 
     def wanted(self, report: ReportName | None) -> bool:
         machines = self.request.machines
@@ -153,75 +124,63 @@ class _Examination:
             total_bytes=sum(entry.size for entry in wanted),
         )
 
-    def advanced(self, size: int) -> None:
-        self.read += size
-        if self.read - self.told >= _PROGRESS:
-            self.told = self.read
-            say(ProgressMessage(done=self.read))
+    def counted(self, blocks: Iterable[bytes]) -> Iterator[bytes | ProgressMessage]:
+        """Pass blocks on, and say now and then how many bytes were read."""
+        for block in blocks:
+            self.read += len(block)
+            yield block
+            if self.read - self.told >= _PROGRESS:
+                self.told = self.read
+                yield ProgressMessage(done=self.read)
 
     # Files
 
     def single(self, entry: StickFile) -> Iterator[Message]:
-        def copy_out(local: BinaryIO) -> str:
-            return self.stick.copy_out(entry, local, self.advanced)
-
         try:
             if entry.size >= _LARGE and entry.size in self.known_sizes:
-                sha256 = self.stick.copy_out(entry, _Nowhere(), self.advanced)
-                if sha256 in self.known:
-                    yield FileMessage(
-                        place=entry.place,
-                        name=_spelled(entry.name),
-                        suffix=entry.suffix,  # type: ignore[arg-type]
-                        size=entry.size,
-                        sha256=sha256,
-                    )
+                digest = hashlib.sha256()
+                for found in self.counted(self.stick.blocks(entry)):
+                    if isinstance(found, ProgressMessage):
+                        yield found
+                    else:
+                        digest.update(found)
+                if digest.hexdigest() in self.known:
+                    yield self.told_of(entry, sha256=digest.hexdigest())
                     return
-            yield self.file(entry.place, entry.name, "", entry.suffix, entry.report, entry.size, copy_out)
+            blocks = self.stick.blocks(entry)
+            yield from self.file(entry.place, entry.name, "", entry.suffix, entry.report, entry.size, blocks)
         except MediumError as error:
-            yield FileMessage(
-                place=entry.place,
-                name=_spelled(entry.name),
-                suffix=entry.suffix,  # type: ignore[arg-type]
-                size=entry.size,
-                error=Told.of(error),
-            )
+            yield self.told_of(entry, error=Told.of(error))
+
+    def told_of(self, entry: StickFile, *, sha256: str = "", error: Told | None = None) -> FileMessage:
+        return FileMessage(
+            place=entry.place,
+            name=_spelled(entry.name),
+            suffix=entry.suffix,
+            size=entry.size,
+            sha256=sha256,
+            error=error,
+        )
 
     def container(self, entry: StickFile) -> Iterator[Message]:
-        """Go through a container; members before the place where it is damaged are as good as any (STICK-17)."""
+        """Go through a container; members before the place where it is damaged are as good as any (STICK-20)."""
         error: MediumError | None = None
         sha256 = ""
         try:
             with self.stick.reading(entry) as opened:
                 file = _Hashing(opened)
-                for member in container.read(file, entry.size):
-                    meaning = recognise(member.name)
-                    report = None if meaning is None else meaning[0]
-                    if meaning is None or not self.wanted(report):
-                        continue
-
-                    def copy_out(local: BinaryIO, member: container.Entry = member) -> str:
-                        digest = hashlib.sha256()
-                        while block := member.read(_CHUNK):
-                            digest.update(block)
-                            local.write(block)
-                            self.advanced(len(block))
-                        return digest.hexdigest()
-
-                    yield self.file(entry.place, member.name, entry.name, meaning[1], report, member.size, copy_out)
+                for member in container.read(cast("BinaryIO", file), entry.size):
+                    if self.wanted(member.report):
+                        blocks = iter(lambda member=member: member.read(_CHUNK), b"")  # type: ignore[misc]
+                        yield from self.file(
+                            entry.place, member.name, entry.name, member.suffix, member.report, member.size, blocks
+                        )
                 sha256 = file.digest.hexdigest()
         except MediumError as problem:
             error = problem
         except OSError as problem:
             error = self.stick.meaning(problem)
-        yield FileMessage(
-            place=entry.place,
-            name=_spelled(entry.name),
-            suffix=BATCH,
-            size=entry.size,
-            sha256=sha256,
-            error=None if error is None else Told.of(error),
-        )
+        yield self.told_of(entry, sha256=sha256, error=None if error is None else Told.of(error))
 
     def file(
         self,
@@ -231,17 +190,23 @@ class _Examination:
         suffix: str,
         report: ReportName | None,
         size: int,
-        copy_out: Callable[[BinaryIO], str],
-    ) -> FileMessage:
+        blocks: Iterable[bytes],
+    ) -> Iterator[Message]:
         """Copy a file out, prove the copy, and keep it if it is wanted."""
         copied = f"{self.copies:x}"
         self.copies += 1
         path = self.scratch / copied
         facts: Facts | None = None
         error: TaxferryError | None = None
+        digest = hashlib.sha256()
         try:
             with path.open("xb+") as local:
-                sha256 = copy_out(local)
+                for found in self.counted(blocks):
+                    if isinstance(found, ProgressMessage):
+                        yield found
+                    else:
+                        digest.update(found)
+                        local.write(found)
                 local.flush()
                 try:
                     facts = self.prove(local, suffix, name)
@@ -249,7 +214,7 @@ class _Examination:
                         raise NameContradicts(named=report.in_words, signed=facts.name.in_words)
                 except TaxferryError as problem:
                     facts, error = None, problem
-                keep = suffix in self.request.copy_kinds and sha256 not in self.known
+                keep = suffix in self.request.copy_kinds and digest.hexdigest() not in self.known
                 if error is not None:
                     keep = keep and size <= _REJECTED
                 if keep:
@@ -259,13 +224,13 @@ class _Examination:
             raise
         if not keep:
             path.unlink()
-        return FileMessage(
+        yield FileMessage(
             place=place,
             name=_spelled(name),
-            container=inside,
-            suffix=suffix,  # type: ignore[arg-type]
+            container=_spelled(inside),
+            suffix=suffix,
             size=size,
-            sha256=sha256,
+            sha256=digest.hexdigest(),
             copied=copied if keep else "",
             facts=facts,
             error=None if error is None else Told.of(error),
@@ -319,4 +284,4 @@ def _spelled(name: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    confine.serve(work)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -170,7 +171,7 @@ class FileMessage(BaseModel):
     place: Place
     name: _Short
     container: _Short = ""
-    suffix: Literal[".dat", ".txt", ".ack", ".tar", "trust.txt"]
+    suffix: str = Field(pattern=r"^(\.dat|\.txt|\.ack|\.tar|trust\.txt)\Z")
     size: int = Field(ge=0)
     sha256: _Hex64 | Literal[""] = ""
     copied: str = Field(default="", pattern=r"^[0-9a-f]{0,64}\Z")
@@ -205,8 +206,8 @@ class ProtectionMessage(BaseModel):
 
     model_config = _STRICT
 
-    event: Literal["protected"] = "protected"
-    by: tuple[_Short, ...]
+    event: Literal["confined"] = "confined"
+    protections: tuple[_Short, ...]
 
 
 class TroubleMessage(BaseModel):
@@ -379,37 +380,31 @@ def _collect(request: Request, folder: Path, advanced: Callable[[int, int], None
         writable=[folder],
         limits=LIMITS,
     )
-    for message in running:
-        found = _checked(message)
-        match found:
-            case ListingMessage():
-                harvest.identity, harvest.foreign, harvest.others = found.identity, found.foreign, found.others
-                harvest.truncated, total = found.truncated, found.total_bytes
-            case ProgressMessage():
-                advanced(found.done, max(total, found.done))
-            case ProtectionMessage():
-                harvest.protections = found.by
-            case TroubleMessage():
-                error = _told(found.error)
-                raise error if isinstance(error, MediumError) else _nonsense()
-            case FileMessage():
-                seen = _seen(found, folder)
-                (harvest.containers if seen.suffix == ".tar" else harvest.files).append(seen)
+    with contextlib.closing(running) as messages:  # type: ignore[type-var]
+        for found in map(_checked, messages):
+            match found:
+                case ListingMessage():
+                    harvest.identity, harvest.foreign, harvest.others = found.identity, found.foreign, found.others
+                    harvest.truncated, total = found.truncated, found.total_bytes
+                case ProgressMessage():
+                    advanced(found.done, max(total, found.done))
+                case ProtectionMessage():
+                    harvest.protections = found.protections
+                case TroubleMessage():
+                    error = _told(found.error)
+                    raise error if isinstance(error, MediumError) else _nonsense()
+                case FileMessage():
+                    seen = _seen(found, folder)
+                    (harvest.containers if seen.suffix == ".tar" else harvest.files).append(seen)
     return harvest
 
 
 def _checked(message: Mapping[str, Any]) -> Message:
     # The lines are JSON, which has no tuples: pydantic's strict mode takes lists for them only from JSON itself.
     try:
-        return _Any.model_validate_json(_as_json({"message": message})).message
+        return _Any.model_validate_json(json.dumps({"message": message})).message
     except ValidationError:
         raise _nonsense() from None
-
-
-def _as_json(value: Mapping[str, Any]) -> str:
-    import json
-
-    return json.dumps(value)
 
 
 def _seen(found: FileMessage, folder: Path) -> Seen:

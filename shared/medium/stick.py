@@ -409,18 +409,13 @@ class Stick:
         with file:
             yield file
 
-    def copy_out(self, entry: StickFile, local: BinaryIO, advanced: Callable[[int], None] = _nothing) -> str:
-        """Copy a listed file into an open local one, and return its SHA-256; nothing is proven by that (STICK-8).
-
-        Args:
-            entry: From `list`.
-            local: Where to; not synced.
-            advanced: Told of every block's length.
+    def blocks(self, entry: StickFile) -> Iterator[bytes]:
+        """Yield a listed file's bytes; nothing is proven by that (STICK-8).
 
         Raises:
-            MediumDamaged: The stick failed, or the file changed while it was read. What was copied is worthless.
+            MediumDamaged: The stick failed, or the file changed while it was read. What was yielded is worthless.
         """
-        digest, size = hashlib.sha256(), 0
+        size = 0
         with self._errors():
             source = self._files.open_read(self._folder_of(entry.place), entry.name)
         with source:
@@ -432,14 +427,11 @@ class Stick:
                 size += len(block)
                 if size > entry.size:
                     break
-                digest.update(block)
-                local.write(block)
-                advanced(len(block))
+                yield block
         if size != entry.size:
             raise MediumDamaged(
                 reason=Text(f"“{entry.name}”在读取时变化了", f"'{entry.name}' changed while it was read")
             )
-        return digest.hexdigest()
 
     # Writing -------------------------------------------------------------------------------------------------------
 
