@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import click
-from shared.medium.find import FoundStick
-from shared.medium.volumes import MountWake
 
 from offline_station.card.port import CardReading
 from offline_station.core.card_rules import CopyRecord, SeenResult
@@ -42,6 +40,8 @@ from shared.errors import ExitCode, NotInitialised, StationBusy, TaxferryError, 
 from shared.faults import find
 from shared.ids import taxpayer_id_warning
 from shared.medium.attend import attend
+from shared.medium.find import FoundStick
+from shared.medium.volumes import MountWake
 from shared.model.report import KIND_NAMES, InvoiceKind, InvoiceStatus
 from shared.money import format_fen, format_yuan
 from shared.states import CardState, OfflineState

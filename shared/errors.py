@@ -597,6 +597,7 @@ class ContainerDamaged(MediumDamaged):
         "run stick sync on the sending PC to pack it again, or copy the missing files by themselves",
     )
 
+
 class ReaderFailure(StrEnum):
     """What went wrong with the process that reads a medium."""
 

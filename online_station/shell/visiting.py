@@ -10,8 +10,6 @@ import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from shared.medium.find import FoundStick
-from shared.medium.volumes import MountWake
 from sqlalchemy.exc import DBAPIError
 
 from online_station.shell.home import Home
@@ -22,6 +20,8 @@ from online_station.shell.visit import Visit, outgoing_mark, sticks_of, synchron
 from shared.clock import Clock
 from shared.errors import StationBusy, TaxferryError
 from shared.medium.attend import attend
+from shared.medium.find import FoundStick
+from shared.medium.volumes import MountWake
 from shared.stick_words import PULL_OUT, carried_words, read_only_warning
 from shared.text import Text
 from shared.text.system import os_reason

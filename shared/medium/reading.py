@@ -46,7 +46,7 @@ LIMITS: Final = Limits(
     messages=2 * MAX_FINDINGS,
 )
 
-_Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")]
+_Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Short = Annotated[str, Field(max_length=600)]
 _STRICT: Final = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -132,7 +132,7 @@ class Told(BaseModel):
 
     model_config = _STRICT
 
-    code: str = Field(pattern=r"^B[0-9]{4}\Z")
+    code: str = Field(pattern=r"^B[0-9]{4}$")
     context: Mapping[_Short, int | _Short | tuple[_Short, _Short]] = {}
 
     @classmethod
@@ -171,10 +171,10 @@ class FileMessage(BaseModel):
     place: Place
     name: _Short
     container: _Short = ""
-    suffix: str = Field(pattern=r"^(\.dat|\.txt|\.ack|\.tar|trust\.txt)\Z")
+    suffix: str = Field(pattern=r"^(\.dat|\.txt|\.ack|\.tar|trust\.txt)$")
     size: int = Field(ge=0)
     sha256: _Hex64 | Literal[""] = ""
-    copied: str = Field(default="", pattern=r"^[0-9a-f]{0,64}\Z")
+    copied: str = Field(default="", pattern=r"^[0-9a-f]{0,64}$")
     facts: Facts | None = None
     error: Told | None = None
 
