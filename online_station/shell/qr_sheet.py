@@ -189,12 +189,12 @@ h1 { font-size: 1.4rem; margin: 0 0 .5rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 1rem; margin: 0 0 1rem; }
 dt { color: #444; }
 dd { margin: 0; overflow-wrap: anywhere; }
-.codes { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
-figure { margin: 0; break-inside: avoid; text-align: center; }
+figure { display: inline-block; margin: 0 1rem 1rem 0; break-inside: avoid; text-align: center; }
 svg { display: block; }
 figcaption { font-size: .9rem; }
 @page { size: A4; margin: 12mm; }
-@media print { body { margin: 0; padding: 0; max-width: none; font-size: 11pt; } }
+@media print { body { widows: 1; orphans: 1; margin: 0; padding: 0; max-width: none; font-size: 11pt; }
+  svg { width: 76mm; height: 76mm; } figure { margin: 0 6mm 2mm 0; } }
 """
 
 
@@ -251,7 +251,7 @@ def page(sheet: Sheet) -> bytes:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width">\n'
         f"<title>{escape(title)} {escape(result.name.stem)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f'<h1>{escape(title)}</h1>\n<dl>{rows}</dl>\n<p>{escape(str(how))}</p>\n<div class="codes">\n'
+        f"<h1>{escape(title)}</h1>\n<dl>{rows}</dl>\n<p>{escape(str(how))}</p>\n<div>\n"
         + "\n".join(figures)
         + "\n</div>\n</body>\n</html>\n"
     )
