@@ -17,9 +17,11 @@ from offline_station.core.next_action import Situation, age_in_words, next_actio
 from offline_station.ledger.export import export_invoices
 from offline_station.ledger.store import InvoiceFilter
 from offline_station.shell import visit
+from offline_station.shell.arrivals import Arrival
 from offline_station.shell.doctor import MEMORY_LOST, examine_station
 from offline_station.shell.home import Home
 from offline_station.shell.journal import export_log
+from offline_station.shell.scanning import scan as scan_codes
 from offline_station.shell.station import PROGRAM, Answer, Refusal, Station
 from offline_station.shell.store import Event, ReportLife
 from shared import stick_verbs
@@ -588,15 +590,27 @@ def report(context: Context, reseal: bool, again: bool, stick: Path | None) -> O
 @program.verb(
     "result",
     Text(
-        "报税结果：查找、验证并显示结果（.txt）\n\n不给文件时在传入目录和U盘上查找。",
-        "find, prove and show the result (.txt)\n\nWithout a file, the inbox and the stick are searched.",
+        "报税结果：查找、验证并显示结果（.txt）\n\n不给文件时在传入目录和U盘上查找；不许插U盘时扫描二维码（--scan）。",
+        "find, prove and show the result (.txt)\n\nWithout a file, the inbox and the stick are searched; where no stick may "
+        "come in, scan QR codes (--scan).",
     ),
     argument("file", required=False, type=FILE, help=Text("结果文件", "the result file")),
+    option(
+        "--scan",
+        is_flag=True,
+        help=Text(
+            "用扫描枪扫描（或粘贴）上网机显示的二维码", "scan (or paste) the QR codes that the Internet PC shows"
+        ),
+    ),
 )
-def result(context: Context, file: Path | None) -> Outcome:
+def result(context: Context, file: Path | None, scan: bool) -> Outcome:
     """Take notice of the result."""
+    scanned = _scan(context, file) if scan else []
     with _open(context) as station:
-        answer = station.result(file, more=[] if file is not None else visit.results_on_stick(station))
+        if scanned:
+            answer = station.result(scanned=scanned)
+        else:
+            answer = station.result(file, more=[] if file is not None else visit.results_on_stick(station))
         next_one = station.next_action()
         warnings = _warnings(station, station.read())
     lines: list[Text] = []
@@ -628,6 +642,36 @@ def result(context: Context, file: Path | None) -> Outcome:
     # An exit status of 0 means a proven result: what else lay there is told, and is no failure of this verb.
     errors = [] if known else [r.error for r in _most_telling(answer.refused)]
     return Outcome(data, lines, next_one, warnings if code is ExitCode.OK and not known else (), code, errors)
+
+
+def _scan(context: Context, file: Path | None) -> list[Arrival]:
+    """Return what is scanned. The station is not held meanwhile: somebody may need it, and scanning takes its time."""
+    if file is not None:
+        raise UsageError(
+            reason=Text("给出文件时不能用 --scan", "--scan and a file exclude each other"), command=f"{PROGRAM} result"
+        )
+    if sys.stdin is None:
+        raise UsageError(
+            reason=Text("没有标准输入，无法扫描", "there is no standard input to scan into"),
+            command=f"{PROGRAM} result",
+        )
+    with _look(context):
+        pass  # what is wrong with the station is said before anybody scans
+    by_hand = sys.stdin.isatty()
+    if by_hand:
+        _tell(
+            Text(
+                "请切换到英文输入法，逐张扫描上网机上的二维码，先后不限；收齐后自动结束，连按两次回车放弃",
+                "with an English keyboard layout, scan the codes of the Internet PC in any order; it ends by itself when "
+                "all are there, and when you press Enter twice",
+            )
+        )
+    return scan_codes(sys.stdin.buffer, _tell, by_hand=by_hand)
+
+
+def _tell(line: Text) -> None:
+    """Say how far a long conversation is; standard output stays the verb's answer."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _verdict(answer: Answer) -> tuple[dict[str, object], list[Text]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -11,6 +12,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Final
+
+import click
 
 from online_station.core.advice import OVERTAKEN, never_came, next_action, not_back, state_words
 from online_station.core.board import Line, board
@@ -26,7 +29,7 @@ from online_station.core.decide import (
     operator_may,
 )
 from online_station.core.story import happened, service_line
-from online_station.shell import diagnosis
+from online_station.shell import diagnosis, qr_sheet
 from online_station.shell.home import Home
 from online_station.shell.intake import Harvest
 from online_station.shell.log import log_to, stop_logging
@@ -51,6 +54,7 @@ from shared.errors import (
     OutcomeUnknown,
     StationBusy,
     TaxferryError,
+    UsageError,
     WrongState,
 )
 from shared.faults import Fault
@@ -534,14 +538,45 @@ def list_reports(context: Context) -> Outcome:
     )
 
 
+_TERMINAL: Final = "-"
+"""Where QR codes go when no file is named."""
+
+
+def _only_a_page(_ctx: click.Context, _parameter: click.Parameter, target: Path | None) -> Path | None:
+    """Refuse an ID that stands where the page's name may stand, before anybody misses it elsewhere."""
+    if target is not None and str(target) != _TERMINAL and target.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(
+            reason=Text(
+                f"--qr 后面只能是 .html 文件名，不是“{target}”；报告的编号写在 --qr 前面",
+                f"after --qr only the name of an .html file may stand, not '{target}'; the ID goes before --qr",
+            ),
+            command="online-station show",
+        )
+    return target
+
+
 @program.verb(
     "show",
     Text("一个报告的全过程", "one report's life-line"),
     argument("wanted", metavar="ID", help=Text("摘要、摘要开头或文件名", "digest, its start, or file name")),
+    option(
+        "--qr",
+        type=FILE,
+        is_flag=False,
+        flag_value=_TERMINAL,
+        metavar="[FILE.html]",
+        callback=_only_a_page,
+        help=Text(
+            "把结果显示为二维码；给出文件名则写成可打印的网页（用于不许插U盘的开票机）",
+            "show the result as QR codes, or, with a file, write a page to print: for PCs that take no stick",
+        ),
+    ),
 )
-def show(context: Context, wanted: str) -> Outcome:
+def show(context: Context, wanted: str, qr: Path | None) -> Outcome:
     """Show one report."""
     home = Home(context.home)
+    if qr is not None:
+        return _show_qr(context, home, wanted, None if str(qr) == _TERMINAL else qr)
     with opened(home) as store:
         row = store.find(wanted)
         events, believed = store.events(row.digest), store.results(row.digest)
@@ -592,6 +627,34 @@ def show(context: Context, wanted: str) -> Outcome:
 def _leg_line(leg: LegRow) -> Text:
     at = readable_time(leg.at)
     return Text(f"  {at}  由U盘“{leg.label}”带来", f"  {at}  came on stick '{leg.label}'")
+
+
+def _show_qr(context: Context, home: Home, wanted: str, target: Path | None) -> Outcome:
+    now = _CLOCK.now()
+    with opened(home) as store:
+        row = store.find(wanted)
+        sheet = qr_sheet.sheet_of(row, store.results(row.digest), home, Trust(home.trust, now).store, now)
+    total = len(sheet.parts)
+    lines = [
+        row.header.name.in_words,
+        Text(f"二维码 {sheet.set_id} 组，共 {total} 张", f"set {sheet.set_id}, {total} codes"),
+    ]
+    if target is not None:
+        qr_sheet.write_page(sheet, target)
+        lines.append(
+            Text(f"已写入 {target}，用浏览器打开或打印", f"written to {target}: open it in a browser, or print it")
+        )
+    elif not context.json:
+        lines += qr_sheet.shown(sheet.parts, sys.stdout)
+    data = {
+        **_item(row),
+        "qr": {"set": sheet.set_id, "parts": list(sheet.parts), "file": None if target is None else str(target)},
+    }
+    follow = Text(
+        "在开票机执行 result --scan，逐张扫描，先后不限",
+        "run result --scan on the invoicing PC and scan each code, in any order",
+    )
+    return Outcome(data, lines, next_action=follow)
 
 
 def _event_line(event: EventRow) -> Text:

@@ -258,6 +258,42 @@ class MisplacedResult(ResultInvalid):
     )
 
 
+class QrIncomplete(ResultInvalid):
+    """A result was scanned as QR codes, and not all of them were."""
+
+    code = "B1204"
+    message = Text("报税结果的二维码没有收齐：{reason}", "the QR codes of the result are not complete: {reason}")
+    safe = Text("卡没有改动，也没有保存任何内容", "the card is untouched, and nothing was kept")
+    hint = Text(
+        "在开票机再执行 result --scan，把同一组二维码从头扫一遍，先后不限；扫不到的那张放大或打印后再扫",
+        "run result --scan again on the invoicing PC and scan all codes of the set, in any order; enlarge or print what "
+        "cannot be read",
+    )
+
+
+class QrContradicts(ResultInvalid):
+    """Each scanned QR code is whole, and together they are no file."""
+
+    code = "B1205"
+    message = Text("扫到的二维码合不成一个文件：{reason}", "the scanned QR codes do not make up one file: {reason}")
+    safe = Text("卡没有改动，也没有保存任何内容", "the card is untouched, and nothing was kept")
+    hint = Text(
+        "在上网机重新执行 show --qr，再到开票机用 result --scan 重新扫描",
+        "run show --qr again on the Internet PC, then scan anew with result --scan on the invoicing PC",
+    )
+
+
+class QrTooLarge(ResultInvalid):
+    """More than the permitted number of QR codes can carry."""
+
+    code = "B1206"
+    message = Text("结果文件有 {size} 字节，二维码放不下", "the result has {size} bytes, too many for QR codes")
+    hint = Text(
+        "在上网机把该 .txt 刻成光盘，或用许可的U盘带到开票机",
+        "carry the .txt to the invoicing PC on a disc, or on a stick that is permitted there",
+    )
+
+
 class AckInvalid(FormatError):
     """An `.ack` that is not a clear receipt."""
 

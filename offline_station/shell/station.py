@@ -518,25 +518,32 @@ class Station:
 
     # result
 
-    def result(self, named: Path | None = None, *, more: Sequence[Arrival] = ()) -> Answer:
+    def result(
+        self, named: Path | None = None, *, more: Sequence[Arrival] = (), scanned: Sequence[Arrival] = ()
+    ) -> Answer:
         """Find, prove and show the result (报税结果); the card takes notice of what is for it.
 
         Args:
             named: The file that the operator names; it stays where it is. Else the inbox is searched.
             more: What lies on a stick.
+            scanned: What QR codes carried; then nothing else is looked at.
 
         Raises:
-            TaxferryError: For a named file: why it is refused. The card is untouched.
+            TaxferryError: For a named file, or the only scanned one: why it is refused. The card is untouched.
             NoResultYet: Nothing was found.
         """
         if named is not None:
-            arrival = arrivals.read_named(named)
-            try:
-                return Answer(self._take_in(arrival))
-            except StillProcessing:
-                return Answer(None, processing=True)
+            return self._take_only(arrivals.read_named(named))
+        if scanned:
+            return self._take_only(scanned[0]) if len(scanned) == 1 else self._search(scanned)
         self._take_trust()
         return self._search([*arrivals.scan(self.inbox), *more])
+
+    def _take_only(self, arrival: Arrival) -> Answer:
+        try:
+            return Answer(self._take_in(arrival))
+        except StillProcessing:
+            return Answer(None, processing=True)
 
     def _take_trust(self) -> None:
         data = arrivals.read_trust(self.inbox)

@@ -19,6 +19,7 @@ from offline_station.card.software import SoftwareCard
 from offline_station.cli import program
 from shared.clock import SystemClock
 from shared.model.taxcard import write_taxcard
+from shared.qr import split
 from tests.support.offline import answer, invoice_list, taxcard
 from tests.support.pki import pki
 
@@ -64,6 +65,9 @@ def play(folder: Path) -> None:
     (stick / "TAXFERRY" / "to-offline" / name).write_bytes(result)
     assert verb("stick", "sync")["taken"] == [name]
     assert verb("result")["outcome"] == "success"
+    sys.stdin = io.TextIOWrapper(io.BytesIO("\r\n".join(split(result)).encode()))
+    assert verb("result", "--scan")["effect"] == "repeated"
+    sys.stdin = sys.__stdin__
     assert verb("clear")["cleared"] is True
     assert verb("stick", "sync")["placed"] == [made.name.file_name(".ack")]
     verb("stick", "list")

@@ -14,7 +14,7 @@ CODE = ("shared", "offline_station", "online_station", "tax_bureau")
 DECLARATION = re.compile(r"\*\*([A-Z]{2,8}-\d{1,3})\*\*")
 # REP-3, a span such as REP-20…24 or REP-20 to REP-24, and a list such as CARD-2, -3.
 # What else is written like a requirement: algorithms, device codes, names in sample data.
-FOREIGN = {"AES", "JSK", "LP", "PDF", "RFC", "RSA", "SHA", "UTF", "YS"}
+FOREIGN = {"AES", "CRC", "JSK", "LP", "PDF", "RFC", "RSA", "SHA", "UTF", "YS"}
 CITATION = re.compile(r"\b([A-Z]{2,8})-(\d{1,3})(?:(?:…| to |–)(?:\1-)?(\d{1,3}))?\b(?!-)")
 
 
