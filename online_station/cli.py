@@ -98,7 +98,7 @@ def _deadline(row: ReportRow) -> date | None:
     """Return until when a period's report is to be cleared; an ad hoc one has no such day."""
     if row.header.kind != "period":
         return None
-    due = row.header.period_end + timedelta(days=1)
+    due = date.fromisoformat(row.header.period_end) + timedelta(days=1)
     return filing_deadline(f"{due:%Y-%m}").day
 
 

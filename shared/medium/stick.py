@@ -486,7 +486,7 @@ class Stick:
         *,
         now: datetime,
         advanced: Callable[[int], None] = _nothing,
-    ) -> list[Placement]:
+    ) -> Sequence[Placement]:
         """Put many local files on the stick as containers, each durably and never over another file (STICK-14).
 
         Args:
@@ -665,6 +665,7 @@ class Stick:
 
     def _make_room(self, folder: Folder, size: int) -> None:
         """Make sure that a part fits, the reserve included; orphaned parts go if it does not (STICK-4)."""
+        free = 0
         with self._errors(needed=size):
             for sweep in (None, self._sweep_own, self._sweep_orphans):
                 if sweep is not None:
