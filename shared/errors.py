@@ -31,7 +31,7 @@ A defect of the program itself (an illegal transition, a broken invariant) is no
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import ClassVar
 
 from shared.text import Text
@@ -551,6 +551,39 @@ class ForeignObject(MediumDamaged):
     code = "B3503"
     message = Text("U盘上的“{name}”不能使用：{reason}", "'{name}' on the stick cannot be used: {reason}")
     hint = Text("从原来的电脑重新拷贝该文件", "copy the file again from the PC that made it")
+
+
+class ReaderFailure(StrEnum):
+    """What went wrong with the process that reads a medium."""
+
+    ENDED = "ended"
+    MEMORY = "memory"
+    TIME = "time"
+    FORM = "form"
+
+
+class ReaderFailed(MediumDamaged):
+    """The separate process that reads a medium did not finish: a defect, or a file that was made to do this."""
+
+    code = "B3504"
+    message = Text(
+        "读取U盘的独立进程没有正常完成：{reason}", "the process that reads the stick did not finish: {reason}"
+    )
+    safe = Text(
+        "已收下的文件不受影响；卡、密钥和账不在该进程里，没有改动；原件仍在发送方",
+        "what was taken before stands; card, keys and ledger are not in that process and are unchanged; "
+        "the sender still holds the originals",
+    )
+    hint = Text(
+        "重新插拔U盘再执行一次；若总是如此，U盘上可能有恶意文件：换一个U盘，从原来的电脑重新拷贝",
+        "plug it in again and run the command again; if it fails again the stick may hold a malicious file: "
+        "take another stick and copy again from the PC that made the files",
+    )
+
+    def __init__(self, *, failure: ReaderFailure = ReaderFailure.ENDED, **context: object) -> None:
+        """Keep what went wrong for programs, beside the words for people."""
+        super().__init__(failure=failure, **context)
+        self.failure = failure
 
 
 class BureauError(TaxferryError):

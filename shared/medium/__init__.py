@@ -3,6 +3,8 @@
     port.py     the file operations a visit needs, relative to one open folder, and the machine's own
     stick.py    one visit: list, take, place, remove, log, finish
     names.py    what lies on a stick under which name
+    confine.py  a process of its own for what a stranger wrote; imported by its own name, because it runs as a program
+    renounce.py what that process can give up on Linux
 
 One visit:
 
