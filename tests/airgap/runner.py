@@ -1,5 +1,8 @@
 """Runs a program under an audit hook that refuses every use of a network, the making of a socket included.
 
+It refuses the start of programs too, because they would run without the hook: all but the few that the invoicing side
+is known to start.
+
     python tests/airgap/runner.py MODULE ARGUMENT…
 
 The hook cannot be removed once it is there. A refusal ends the process at once with status 97, so that no `except` in
@@ -11,6 +14,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+from collections.abc import Sequence
 
 REFUSED_STATUS = 97
 FORBIDDEN = (
@@ -28,9 +32,26 @@ FORBIDDEN = (
 HARMLESS = ("socket.gethostname",)
 """The machine's own name: asked without a network."""
 
+PROCESSES = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.startfile", "pty.spawn")
+CONFINED = ("shared.medium.reader", "shared.medium.confine")
+"""Our own modules that run in a process which can reach no network (decision 8); the second does nothing."""
+EJECTORS = ("udisksctl", "umount", "diskutil")
+"""Programs of the system that let go of a stick."""
+
+
+def is_known(arguments: Sequence[object]) -> bool:
+    """Return whether a program may be started: by its file and its words, as `subprocess` reports them."""
+    executable, words = arguments[0], arguments[1]
+    if not isinstance(words, list):
+        return False  # Windows reports one line; there the journey shows less
+    if os.path.basename(str(executable)) in EJECTORS and str(executable) == str(words[0]):
+        return True
+    return str(executable) == sys.executable and words[1:] in [["-P", "-m", module] for module in CONFINED]
+
 
 def refuse(event: str, arguments: tuple[object, ...]) -> None:
-    if event.startswith(FORBIDDEN) and event not in HARMLESS:
+    network = event.startswith(FORBIDDEN) and event not in HARMLESS
+    if network or event.startswith(PROCESSES) or (event == "subprocess.Popen" and not is_known(arguments)):
         os.write(2, f"air gap: {event} {arguments!r}\n".encode(errors="backslashreplace"))
         os._exit(REFUSED_STATUS)
 

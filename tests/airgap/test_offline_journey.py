@@ -14,17 +14,20 @@ import pytest
 
 import offline_station
 import shared
-from tests.airgap.runner import REFUSED_STATUS
+from tests.airgap.runner import REFUSED_STATUS, is_known
 
 ROOT = Path(__file__).parents[2]
 NETWORK = {
+    "_posixsubprocess",
     "_socket",
     "_ssl",
     "asyncio",
     "ftplib",
     "http",
     "imaplib",
+    "multiprocessing",
     "poplib",
+    "pty",
     "requests",
     "smtplib",
     "socket",
@@ -39,6 +42,10 @@ NETWORK = {
     "webbrowser",
     "xmlrpc",
 }
+
+STARTERS = {"medium/confine.py", "medium/eject.py"}
+"""Files of `shared` that may start programs: the reader of sticks, which can reach no network itself (decision 8), and
+the system's own tools that let go of a stick. The runner knows both by their words."""
 
 
 def run(*arguments: object, cwd: Path = ROOT, program: str = "offline_station") -> subprocess.CompletedProcess[str]:
@@ -62,6 +69,13 @@ PROBES = {
     "a pair": "import socket; socket.socketpair()",
     "the low level": "import _socket; _socket.socket()",
     "a request": "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9/')",
+    "a program": "import subprocess; subprocess.run(['curl', 'http://127.0.0.1:9/'])",
+    "a program by its shell": "import os; os.system('curl http://127.0.0.1:9/')",
+    "a program in our place": "import os; os.execvp('curl', ['curl', 'http://127.0.0.1:9/'])",
+    "a program by the system": "import os; os.posix_spawn('/usr/bin/env', ['env', 'curl'], {})",
+    "another process": "import os; os.fork()",
+    "a module without walls": "import subprocess, sys; subprocess.run([sys.executable, '-P', '-m', 'http.server'])",
+    "code without walls": "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import socket'])",
     "hidden by an except": "import socket\ntry:\n    socket.socket()\nexcept BaseException:\n    pass",
 }
 
@@ -80,6 +94,25 @@ def test_the_hook_lets_other_work_pass(tmp_path: Path) -> None:
     )
     done = run(cwd=tmp_path, program="probe")
     assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr
+
+
+def test_the_hook_lets_the_confined_process_pass(tmp_path: Path) -> None:
+    (tmp_path / "probe.py").write_text(
+        "from shared.medium.confine import available; print(available()[0].in_force)", encoding="utf-8"
+    )
+    done = run(cwd=tmp_path, program="probe")
+    assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
+
+
+def test_only_the_known_programs_may_start() -> None:
+    python = sys.executable
+    assert is_known((python, [python, "-P", "-m", "shared.medium.reader"], None, None))
+    assert is_known(("/usr/bin/udisksctl", ["/usr/bin/udisksctl", "unmount", "-b", "/dev/sdb1"], None, None))
+    assert not is_known(("/usr/bin/curl", ["/usr/bin/curl", "umount"], None, None))
+    assert not is_known(("/usr/bin/curl", ["umount"], None, None))
+    assert not is_known((python, [python, "-P", "-m", "shared.medium.reader", "more"], None, None))
+    assert not is_known(("/usr/bin/python3", [python, "-P", "-m", "shared.medium.reader"], None, None))
+    assert not is_known((python, [python, "-P", "-m", "http.server"], None, None))
 
 
 def test_the_whole_offline_journey_touches_no_network(tmp_path: Path) -> None:
@@ -108,6 +141,7 @@ def test_no_module_imports_a_network_library_or_another_program(package: ModuleT
             found += [
                 f"{path.relative_to(folder)}: {n}"
                 for n in names
+                if not (n == "subprocess" and package is shared and path.relative_to(folder).as_posix() in STARTERS)
                 if n.split(".")[0] in NETWORK or n.startswith("urllib.request")
             ]
     assert found == []
