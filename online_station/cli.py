@@ -925,6 +925,7 @@ def doctor(context: Context) -> Outcome:
         settings = read_settings(home, store)
         trust = Trust(home.trust, now)
         findings.extend(diagnosis.folders(home, settings.inbox, settings.outbox))
+        findings.append(diagnosis.reader())
         findings.append(diagnosis.trust_file(trust))
         try:
             signer = settings.signer()

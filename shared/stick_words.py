@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from shared.text import Text
 
+
+@dataclass(frozen=True)
+class StatedAdvice:
+    """What is the case, and what to do about it."""
+
+    name: Text
+    advice: Text
+
+
 PULL_OUT: Final = Text("现在可以拔出", "it can be pulled out now")
+READER_DOWN: Final = StatedAdvice(
+    Text("启动不了", "it does not start"),
+    Text(
+        "U盘因此读不了：检查杀毒软件是否拦截 Python，重新安装后再执行 doctor",
+        "so no stick can be read: see whether antivirus software blocks Python, install again, then run doctor",
+    ),
+)
 _MANY: Final = 10
 
 

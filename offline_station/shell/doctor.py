@@ -12,9 +12,12 @@ from offline_station.card.port import CardReading
 from offline_station.shell.backup import latest_backup
 from offline_station.shell.home import FOLDER_NAMES
 from offline_station.shell.station import Station
+from offline_station.shell.visit import sticks_of
 from shared.envelope.roles import Role
 from shared.errors import TaxferryError
-from shared.medium.stick import Stick
+from shared.medium.confine import available
+from shared.medium.find import STATES, MediumState
+from shared.stick_words import READER_DOWN
 from shared.text import Text
 
 _LEAST_FREE: Final = 1 << 30
@@ -55,6 +58,7 @@ def examine_station(station: Station) -> list[Finding]:
         _ledger(station),
         _backup(station),
         _stick(station),
+        _reader(),
     ]
 
 
@@ -214,13 +218,23 @@ def _backup(station: Station) -> Finding:
 
 def _stick(station: Station) -> Finding:
     what = Text("U盘", "stick")
-    path = station.stick_path
-    if path is None:
-        return Finding("stick", True, what, Text("还没有用过", "none used yet"))
-    try:
-        with Stick.open(path, station="doctor") as found:
-            label = found.identity.label if found.identity else path.name
-    except TaxferryError as error:
+    found = sticks_of(station).found()
+    if not found:
         # A stick that is not in is the ordinary state of a stick.
-        return Finding("stick", True, what, error.text)
-    return Finding("stick", True, what, Text(f"“{label}”（{path}）", f"'{label}' ({path})"))
+        return Finding("stick", True, what, Text("没有插着", "none is in"))
+    shown = [
+        Text(f"{one.shown}：{STATES[one.state].name.zh}", f"{one.shown}: {STATES[one.state].name.en}") for one in found
+    ]
+    detail = Text("；".join(text.zh for text in shown), "; ".join(text.en for text in shown))
+    bad = next((one for one in found if one.state in (MediumState.DAMAGED, MediumState.PULLED)), None)
+    return Finding("stick", bad is None, what, detail, None if bad is None else STATES[bad.state].advice)
+
+
+def _reader() -> Finding:
+    """Say what confines the process that reads sticks; a system that lacks a protection is no fault of the station."""
+    names = [protection.name for protection in available() if protection.in_force]
+    detail = Text("、".join(n.zh for n in names), ", ".join(n.en for n in names))
+    what = Text("U盘读取进程", "the process that reads sticks")
+    if names:
+        return Finding("reader", True, what, detail)
+    return Finding("reader", False, what, READER_DOWN.name, READER_DOWN.advice)

@@ -44,6 +44,7 @@ from shared.medium.stick import Outgoing, Stick, StickFile, StickIdentity
 from shared.medium.sticks import Sticks
 from shared.model.ack import prove_ack
 from shared.model.result import ProvenResult, prove_result
+from shared.states import OfflineState
 from shared.text import Text
 
 RETENTION: Final = timedelta(days=7)
@@ -138,11 +139,13 @@ class _Memory:
 def sticks_of(station: Station) -> Sticks:
     """Return what this station knows of sticks."""
     mine = _machine(station)
+    done = {copy.name.stem for copy in station.card.history() if not copy.open}
 
     def wanted(entry: StickFile) -> bool:
         if entry.report is None:
             return entry.suffix == BATCH  # who knows whose results are in it before it is read
-        return entry.suffix == ".txt" and f"{entry.report.taxpayer_id}_{entry.report.machine_no}" == mine
+        ours = f"{entry.report.taxpayer_id}_{entry.report.machine_no}" == mine
+        return ours and entry.suffix == ".txt" and entry.report.stem not in done
 
     return Sticks(station_tag(station), _Memory(station.store), wanted, lambda: has_outgoing(station))
 
@@ -178,8 +181,12 @@ def fill_disc(station: Station, folder: Path, label: str, *, everyone: bool, pro
 
 
 def has_outgoing(station: Station) -> bool:
-    """Return whether something waits to be put on a stick."""
-    return bool(station.waiting_report() or station.waiting_acks())
+    """Return whether something waits that lies on no stick yet."""
+    return any(
+        life.state is OfflineState.SEALED if copy.open else life.state is OfflineState.CLEARED and not life.ack_stick
+        for copy, life in station.copies()
+        if copy.report_digest is not None
+    )
 
 
 def outgoing_mark(station: Station, *, everyone: bool) -> Hashable:

@@ -19,6 +19,8 @@ from shared.envelope.chain import TrustStore
 from shared.envelope.roles import Role, fingerprint, station_taxpayer
 from shared.errors import TaxferryError
 from shared.keys.port import Signer
+from shared.medium.confine import available
+from shared.stick_words import READER_DOWN
 from shared.text import Text, both
 from shared.text.system import os_reason
 
@@ -67,7 +69,16 @@ _TITLES: Final = {
     "clock": Text("时钟", "clock"),
     "enrolment": Text("开户与密钥登记", "enrolment"),
     "quarantine": Text("隔离区", "quarantine"),
+    "reader": Text("U盘读取进程", "the process that reads sticks"),
 }
+
+
+def reader() -> Finding:
+    """Say what confines the process that reads sticks; a system that lacks a protection is no fault of the station."""
+    names = [protection.name for protection in available() if protection.in_force]
+    if not names:
+        return Finding("reader", "error", READER_DOWN.name, READER_DOWN.advice)
+    return Finding("reader", "ok", Text("、".join(n.zh for n in names), ", ".join(n.en for n in names)))
 
 
 def folders(home: Home, inbox: Path, outbox: Path) -> Iterator[Finding]:

@@ -102,11 +102,17 @@ class _Memory:
 
 def sticks_of(store: Store, station: str) -> Sticks:
     """Return what this station knows of sticks."""
-    return Sticks(station, _Memory(store), _is_for_us, lambda: bool(_outgoing(store)))
+    known = {(row.header.name.stem, row.size_bytes) for row in store.reports()}
+    acknowledged = {ack.stem for ack in store.acks()}
 
+    def wanted(entry: StickFile) -> bool:
+        if entry.report is None:
+            return entry.suffix == BATCH  # who knows what is in it before it is read
+        if entry.suffix == ".ack":
+            return entry.report.stem not in acknowledged
+        return entry.suffix == ".dat" and (entry.report.stem, entry.size) not in known
 
-def _is_for_us(entry: StickFile) -> bool:
-    return entry.suffix in (".dat", ".ack", BATCH)
+    return Sticks(station, _Memory(store), wanted, lambda: any(row.left is None for row in _outgoing(store)))
 
 
 def outgoing_mark(store: Store) -> Hashable:

@@ -59,6 +59,7 @@ class Limits:
         file_bytes: Length of a file that it writes: the longest report, and a little.
         open_files: Open files.
         silent_seconds: Time without a message.
+        total_seconds: Time in all.
         message_bytes: Length of a message.
         messages: How many messages.
     """
@@ -68,6 +69,7 @@ class Limits:
     file_bytes: int = (1 << 30) + (1 << 20)
     open_files: int = 64
     silent_seconds: float = 60.0
+    total_seconds: float = 4 * 3600.0
     message_bytes: int = 1 << 20
     messages: int = 100_000
 
@@ -160,6 +162,7 @@ class _Child:
         self._limits = limits
         self._answers: queue.Queue[bytes | None] = queue.Queue(maxsize=16)
         self._stopping = threading.Event()
+        self._last = time.monotonic() + limits.total_seconds
         self._error_tail = b""
         self._stopped = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -191,7 +194,10 @@ class _Child:
         while True:
             if cancelled():
                 raise Interrupted
-            left = until - time.monotonic()
+            now = time.monotonic()
+            if now >= self._last:
+                raise _failed(ReaderFailure.TIME, Text("它用的时间超过上限", "it took more time than it may"))
+            left = until - now
             if left <= 0:
                 seconds = f"{self._limits.silent_seconds:g}"
                 raise _failed(
