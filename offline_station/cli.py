@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, cast
@@ -1011,11 +1011,8 @@ def watch(context: Context, everyone: bool) -> Outcome:
         pass  # a station that cannot be opened says so now
     stop = threading.Event()
     tell = stick_verbs.narrator(context)
+    lookout = visit.Lookout(_home(context), clock, everyone=everyone)
     visited = 0
-
-    def survey() -> tuple[Sequence[FoundStick], Hashable]:
-        with _glance(context) as station:
-            return visit.sticks_of(station).found(), visit.outgoing_mark(station, everyone=everyone)
 
     def serve(found: FoundStick) -> bool:
         nonlocal visited
@@ -1054,7 +1051,7 @@ def watch(context: Context, everyone: bool) -> Outcome:
     with stopping(stop), MountWake() as wake:
         context.emit({"event": "ready"})
         context.say(Text("已开始守候：请插入U盘（Ctrl-C 停止）", "attending: plug a stick in (Ctrl-C stops)"))
-        attend(survey=survey, visit=serve, wake=wake, stop=stop)
+        attend(survey=lookout.look, visit=serve, wake=wake, stop=stop)
     words = Text(f"已停止守候，共传输 {visited} 次", f"stopped after {visited} visit(s)")
     return Outcome({"event": "stopped", "visits": visited}, [words])
 

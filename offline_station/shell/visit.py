@@ -9,18 +9,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from offline_station.core.card_rules import CopyRecord
 from offline_station.shell.arrivals import Arrival, keep_aside, scan
+from offline_station.shell.home import Home
 from offline_station.shell.spool import SpooledFile
 from offline_station.shell.station import Refusal, Station
 from offline_station.shell.store import ReportLife, StationStore
-from shared.clock import format_time
+from shared.clock import Clock, format_time
 from shared.durable import TEMPORARY_SUFFIX, move_durably, write_durably
 from shared.envelope.opening import prove_report
 from shared.errors import (
@@ -37,6 +38,7 @@ from shared.errors import (
 from shared.files import hash_file
 from shared.ids import ReportDigest, recognise_name
 from shared.medium.carry import Cargo, carry, tidy
+from shared.medium.find import FoundStick
 from shared.medium.names import BATCH, MAX_SIZES, TRUST, Direction, recognise
 from shared.medium.reading import Facts, Harvest, Seen, read_stick
 from shared.medium.slip import Slip, slip_of
@@ -136,6 +138,55 @@ class _Memory:
         self.store.set_setting(key, value)
 
 
+class Lookout:
+    """What an attended station looks at every few seconds; card and records are opened only when they have changed."""
+
+    def __init__(self, home: Home, clock: Clock, *, everyone: bool) -> None:
+        """Look out on behalf of the station in `home`."""
+        self._home, self._clock, self._everyone = home, clock, everyone
+        self._seen: Hashable = None
+        self._sticks: Sticks | None = None
+        self._mark: Hashable = None
+        self._outbox = home.outbox
+
+    def look(self) -> tuple[Sequence[FoundStick], Hashable]:
+        """Return what is in, and what differs when something new waits to be put on a stick."""
+        seen = tuple(_stamp(path) for path in (self._home.card, self._home.station))
+        if self._sticks is None or seen != self._seen:
+            with Station.open(self._home, self._clock, exclusive=False) as station:
+                sticks = sticks_of(station)
+                last, to_place = station.store.setting("stick"), sticks.to_place()
+                self._sticks = replace(sticks, memory=_Remembered(last), to_place=lambda: to_place)
+                self._mark, self._outbox = outgoing_mark(station, everyone=False), station.outbox
+            self._seen = seen
+        return self._sticks.found(), (self._mark, _names_in(self._outbox) if self._everyone else ())
+
+
+def _stamp(path: Path) -> Hashable:
+    """Return what differs after a database was written: its log grows, or is folded into it."""
+    found = []
+    for each in (path, path.with_name(path.name + "-wal")):
+        try:
+            status = each.stat()
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        except OSError:
+            found.append((0, 0, 0))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """The stick that was used last, for a look round."""
+
+    last: str
+
+    def recall(self, _key: str) -> str:
+        return self.last
+
+    def keep(self, _key: str, _value: str) -> None:
+        """Keep nothing: a look changes nothing."""
+
+
 def sticks_of(station: Station) -> Sticks:
     """Return what this station knows of sticks."""
     mine = _machine(station)
@@ -194,10 +245,13 @@ def outgoing_mark(station: Station, *, everyone: bool) -> Hashable:
     copy = station.card.open_copy()
     waiting = copy.report_digest if copy is not None and copy.success is None else None
     acks = tuple(sorted(copy.nonce for copy, _ in station.waiting_acks()))
-    others: tuple[str, ...] = ()
-    if everyone and station.outbox.is_dir():
-        others = tuple(sorted(path.name for path in station.outbox.iterdir() if not path.name.startswith(".")))
-    return (waiting, acks, others)
+    return (waiting, acks, _names_in(station.outbox) if everyone else ())
+
+
+def _names_in(folder: Path) -> tuple[str, ...]:
+    with contextlib.suppress(OSError):
+        return tuple(sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")))
+    return ()
 
 
 # The visit
