@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -15,12 +16,14 @@ from sqlalchemy.exc import DBAPIError
 from online_station.shell.home import Home
 from online_station.shell.log import LOGGER
 from online_station.shell.setup import opened, read_settings
+from online_station.shell.store import Store
 from online_station.shell.trust import Trust
 from online_station.shell.visit import Visit, outgoing_mark, sticks_of, synchronise
 from shared.clock import Clock
 from shared.errors import StationBusy, TaxferryError
 from shared.medium.attend import attend
 from shared.medium.find import FoundStick
+from shared.medium.sticks import Sticks
 from shared.medium.volumes import MountWake
 from shared.stick_words import PULL_OUT, carried_words, read_only_warning
 from shared.text import Text
@@ -84,16 +87,25 @@ class Visiting(threading.Thread):
         super().__init__(name="sticks", daemon=True)
         self._home, self._clock = home, clock
         self._stop_event, self._wake, self._tell = stop, wake, tell
+        self._sticks: Sticks | None = None
+        self._mark: Hashable = None
+        self._written = -1
 
     def run(self) -> None:
         """Attend; a stick that fails is told about, and the next one follows."""
-        with MountWake() as mounts:
-            attend(survey=self._survey, visit=self._visit, wake=mounts, stop=self._stop_event)
+        with MountWake() as mounts, opened(self._home) as store:
+            attend(survey=lambda: self._survey(store), visit=self._visit, wake=mounts, stop=self._stop_event)
 
-    def _survey(self) -> tuple[Sequence[FoundStick], Hashable]:
+    def _survey(self, store: Store) -> tuple[Sequence[FoundStick], Hashable]:
+        """Look at what is in; the reports are read again only when somebody has written."""
         try:
-            with opened(self._home) as store:
-                return sticks_of(store, read_settings(self._home, store).station_id).found(), outgoing_mark(store)
+            written = store.change_counter()
+            if self._sticks is None or written != self._written:
+                known = sticks_of(store, read_settings(self._home, store).station_id)
+                to_place = known.to_place()
+                self._sticks = replace(known, to_place=lambda: to_place)
+                self._mark, self._written = outgoing_mark(store), written
+            return self._sticks.found(), self._mark
         except (TaxferryError, OSError, DBAPIError) as error:
             LOGGER.error("sticks: %s", error)  # the database is busy or full: the next look comes soon
             return [], None
