@@ -519,6 +519,17 @@ class NoSuchStick(MediumAbsent):
     )
 
 
+class NoNewStick(MediumAbsent):
+    """Nothing is in that looks like a stick and is not prepared yet."""
+
+    code = "B3003"
+    message = Text("没有找到要准备的新U盘", "no new stick was found that could be prepared")
+    hint = Text(
+        "插入U盘后再试；已经插着的话，写明它的位置：stick prepare 位置（如 E:\\ 或 /media/…）",
+        "plug one in and try again; if it is in, say where: stick prepare DIR (such as E:\\ or /media/…)",
+    )
+
+
 class MediumAmbiguous(MediumError):
     """Several media, and the operator must choose."""
 

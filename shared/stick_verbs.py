@@ -14,7 +14,7 @@ import click
 
 from shared.cli import FILE, FOLDER, Context, Outcome, argument, option
 from shared.durable import write_durably
-from shared.errors import MediumAbsent, MediumAmbiguous, MediumError, MediumInUse
+from shared.errors import MediumAmbiguous, MediumError, MediumInUse
 from shared.medium.eject import eject
 from shared.medium.find import STATES, FoundStick, MediumState, foreign_files
 from shared.medium.names import MARKER
@@ -76,7 +76,7 @@ def the_new_one(found: Sequence[FoundStick]) -> Path:
     """Return the only medium that is in and not prepared yet.
 
     Raises:
-        MediumAbsent: There is none.
+        NoNewStick: There is none, or none that looks like one.
         MediumAmbiguous: There are several, and the operator has to say which.
     """
     fresh = [one for one in found if one.state is MediumState.NOT_OURS]
@@ -85,7 +85,7 @@ def the_new_one(found: Sequence[FoundStick]) -> Path:
     if fresh:
         names = [one.shown for one in fresh]
         raise MediumAmbiguous(names=Text("、".join(names), ", ".join(names)))
-    raise MediumAbsent(path="?")
+    raise NoNewStick(path="?")
 
 
 def ask_first(context: Context, folder: Path, *, yes: bool) -> None:
