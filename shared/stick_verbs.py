@@ -14,7 +14,7 @@ import click
 
 from shared.cli import FILE, FOLDER, Context, Outcome, argument, option
 from shared.durable import write_durably
-from shared.errors import MediumAmbiguous, MediumError, MediumInUse
+from shared.errors import MediumAmbiguous, MediumError, MediumInUse, NoNewStick
 from shared.medium.eject import eject
 from shared.medium.find import STATES, FoundStick, MediumState, foreign_files
 from shared.medium.names import MARKER
