@@ -42,12 +42,12 @@ from shared.errors import ExitCode, NotInitialised, StationBusy, TaxferryError, 
 from shared.faults import find
 from shared.ids import taxpayer_id_warning
 from shared.medium.attend import attend
-from shared.medium.find import FoundStick
+from shared.medium.find import STATES, FoundStick
 from shared.medium.volumes import MountWake
 from shared.model.report import KIND_NAMES, InvoiceKind, InvoiceStatus
 from shared.money import format_fen, format_yuan
 from shared.states import CardState, OfflineState
-from shared.stick_words import carried_words, read_only_warning
+from shared.stick_words import carried_words, read_only_warning, useless_words
 from shared.text import Text, both
 
 program = Program(
@@ -1048,10 +1048,15 @@ def watch(context: Context, everyone: bool) -> Outcome:
         tell("safe", _visit_json(done) | {"next_action": str(action)}, words)
         return True
 
+    def notice(found: FoundStick) -> None:
+        state = STATES[found.state]
+        facts = {"label": found.label, "path": str(found.path), "state": found.state.value}
+        tell("unusable", facts, useless_words(found.shown, state.name, state.advice))
+
     with stopping(stop), MountWake() as wake:
         context.emit({"event": "ready"})
         context.say(Text("已开始守候：请插入U盘（Ctrl-C 停止）", "attending: plug a stick in (Ctrl-C stops)"))
-        attend(survey=lookout.look, visit=serve, wake=wake, stop=stop)
+        attend(survey=lookout.look, visit=serve, notice=notice, wake=wake, stop=stop)
     words = Text(f"已停止守候，共传输 {visited} 次", f"stopped after {visited} visit(s)")
     return Outcome({"event": "stopped", "visits": visited}, [words])
 

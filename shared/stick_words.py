@@ -45,3 +45,14 @@ def carried_words(placed: Sequence[str], container: str) -> list[Text]:
         count = len(placed)
         return [Text(f"  放上 {count} 个文件（打包为 {container}）", f"  put on: {count} files, packed as {container}")]
     return [Text(f"  放上 {name}", f"  put on: {name}") for name in placed]
+
+
+def useless_words(label: str, name: Text, advice: Text) -> Text:
+    """Return what to say of a medium that was plugged in and cannot be visited.
+
+    Args:
+        label: Its name and place.
+        name: Its state.
+        advice: What to do about it.
+    """
+    return Text(f"× {label}：{name.zh}。{advice.zh}", f"× {label}: {name.en}. {advice.en}")

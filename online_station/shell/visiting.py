@@ -22,10 +22,10 @@ from online_station.shell.visit import Visit, outgoing_mark, sticks_of, synchron
 from shared.clock import Clock
 from shared.errors import StationBusy, TaxferryError
 from shared.medium.attend import attend
-from shared.medium.find import FoundStick
+from shared.medium.find import STATES, FoundStick
 from shared.medium.sticks import Sticks
 from shared.medium.volumes import MountWake
-from shared.stick_words import PULL_OUT, carried_words, read_only_warning
+from shared.stick_words import PULL_OUT, carried_words, read_only_warning, useless_words
 from shared.text import Text
 from shared.text.system import os_reason
 
@@ -94,7 +94,18 @@ class Visiting(threading.Thread):
     def run(self) -> None:
         """Attend; a stick that fails is told about, and the next one follows."""
         with MountWake() as mounts, opened(self._home) as store:
-            attend(survey=lambda: self._survey(store), visit=self._visit, wake=mounts, stop=self._stop_event)
+            attend(
+                survey=lambda: self._survey(store),
+                visit=self._visit,
+                notice=self._notice,
+                wake=mounts,
+                stop=self._stop_event,
+            )
+
+    def _notice(self, found: FoundStick) -> None:
+        state = STATES[found.state]
+        facts = {"label": found.label, "path": str(found.path), "state": found.state.value}
+        self._tell("unusable", facts, useless_words(found.shown, state.name, state.advice))
 
     def _survey(self, store: Store) -> tuple[Sequence[FoundStick], Hashable]:
         """Look at what is in; the reports are read again only when somebody has written."""

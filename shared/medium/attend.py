@@ -39,6 +39,14 @@ class Attendance:
     retry_seconds: float = RETRY_SECONDS
     _done: dict[str, Hashable] = field(default_factory=dict)
     _failed: dict[str, float] = field(default_factory=dict)
+    _noticed: dict[str, MediumState] = field(default_factory=dict)
+
+    def useless(self, found: Sequence[FoundStick]) -> list[FoundStick]:
+        """Return the media that cannot be visited and about which nobody was told yet: not ours, damaged, pulled."""
+        now = {_key(one): one for one in found if one.identity is None or one.state not in _USABLE}
+        news = [one for key, one in now.items() if self._noticed.get(key) is not one.state]
+        self._noticed = {key: one.state for key, one in now.items()}
+        return news
 
     def due(self, found: Sequence[FoundStick], outgoing: Hashable, at: float) -> list[FoundStick]:
         """Return the sticks to visit now.
@@ -88,6 +96,7 @@ def attend(
     *,
     survey: Callable[[], tuple[Sequence[FoundStick], Hashable]],
     visit: Callable[[FoundStick], bool],
+    notice: Callable[[FoundStick], None],
     wake: Wake,
     stop: threading.Event,
     poll_seconds: float = POLL_SECONDS,
@@ -98,6 +107,7 @@ def attend(
     Args:
         survey: Returns what is in and what waits to go out; must not raise for a bad stick.
         visit: Visits one and tells people; returns whether all went well. Raises for nothing that concerns the stick.
+        notice: Tells people of a medium that cannot be visited.
         wake: Waits for mounts to change.
         stop: Ends the loop, after the visit that is under way.
         poll_seconds: How often to look without being woken.
@@ -106,6 +116,8 @@ def attend(
     attendance = Attendance()
     while not stop.is_set():
         found, outgoing = survey()
+        for one in attendance.useless(found):
+            notice(one)
         for one in attendance.due(found, outgoing, monotonic()):
             if stop.is_set():
                 return
