@@ -34,5 +34,5 @@ def test_a_report_that_shares_clusters_with_the_transfer_log_is_not_called_safe(
     stick = tmp_path / "stick"
     stick.mkdir()
     cargo.prepare(stick)
-    said = cargo.visit(stick, CrossLinked(cargo.final(stick, next(iter(cargo.files)))))  # type: ignore[arg-type]
+    said = cargo.visit(stick, CrossLinked(cargo.final(stick, next(iter(cargo.files)))))
     assert cargo.end(stick, said) != "false-safe"

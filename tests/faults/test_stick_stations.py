@@ -177,10 +177,12 @@ def test_one_visit_loses_power_or_its_stick_and_the_trip_ends_well(trip: Trip, w
     cut = Tally("fuse", MEDIUM, f"power cut in a visit of a station: {WALKS[walk]}")
     pulled = Tally("fuse", MEDIUM, f"pulled in a visit of a station: {WALKS[walk]}")
     trip.begin()
-    for number, step in enumerate(trip.walks[: walk + 1]):
+    for number, step in enumerate(trip.walks[:walk]):
         trip.between(number)
-        before = trip.stick.ask("operations")
         assert step() == 0
+    trip.between(walk)
+    before = trip.stick.ask("operations")
+    assert trip.walks[walk]() == 0
     after = trip.stick.ask("operations")
     changes, everything = (after[which] - before[which] for which in ("changes", "all"))
     for at in sample(range(1, changes + 1), 9, first=walk * 2 + 5):

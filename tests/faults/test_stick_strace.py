@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import media
 from tests.support.cargo import DIRECTION, Cargo, Tally, sample
+from tests.support.stick_worker import MODES
 from tests.support.tracing import Call, Traced, Tracer, trace, tracer
 
 SIZES = {"310100000000000_0_202608010000.dat": 1_100_000, "310100000000000_0_202607010000.ack": 900}
@@ -28,9 +29,9 @@ UNSYNCED = {"error=EIO", "error=ENOSPC"}
 class Bench:
     """A stick on the machine's own disk, and visits to it under strace."""
 
-    def __init__(self, folder: Path, tracer: Tracer) -> None:
+    def __init__(self, folder: Path, tracer: Tracer, mode: str) -> None:
         self.folder, self.tracer = folder, tracer
-        self.cargo = Cargo.make(folder / "cargo", SIZES)
+        self.cargo = Cargo.make(folder / "cargo", SIZES, mode)
         self.stick = folder / "stick"
         self.pristine: dict[bool, Path] = {}
         for begun in (False, True):
@@ -44,7 +45,8 @@ class Bench:
 
     def visit(self, inject: str = "", *, begun: bool) -> Traced:
         self.reset(begun=begun)
-        return self.tracer.run([self.stick, self.cargo.folder, DIRECTION], self.cargo.paths(self.stick), inject)
+        arguments = [self.stick, self.cargo.folder, DIRECTION, "--mode", self.cargo.mode]
+        return self.tracer.run(arguments, self.cargo.paths(self.stick), inject)
 
     def calls(self, *, begun: bool) -> list[Call]:
         clean = self.visit(begun=begun)
@@ -84,12 +86,12 @@ def _said(done: Traced) -> str:
     return f"CRASHED {done.status} {done.said}"
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+@pytest.fixture(scope="module", params=MODES)
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     media.need(media.no_strace)
     folder = tmp_path_factory.mktemp("strace").resolve()
     with tracer(folder) as made:
-        yield Bench(folder, made)
+        yield Bench(folder, made, request.param)
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["empty", "broken-off copy"])

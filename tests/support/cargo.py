@@ -48,20 +48,22 @@ class Cargo:
     Attributes:
         folder: Where they lie.
         files: Their bytes, by name.
+        mode: How a visit places them; one of `stick_worker.MODES`.
     """
 
     folder: Path
     files: dict[str, bytes]
+    mode: str = "single"
 
     @classmethod
-    def make(cls, folder: Path, sizes: dict[str, int], *, seed: int = 1) -> Cargo:
+    def make(cls, folder: Path, sizes: dict[str, int], mode: str = "single", *, seed: int = 1) -> Cargo:
         """Write files of seeded noise."""
         luck = random.Random(seed)
         files = {name: luck.randbytes(size) for name, size in sizes.items()}
         folder.mkdir(parents=True)
         for name, data in files.items():
             (folder / name).write_bytes(data)
-        return cls(folder, files)
+        return cls(folder, files, mode)
 
     # The stick ------------------------------------------------------------------------------------------------------
 
@@ -98,7 +100,7 @@ class Cargo:
     def visit(self, stick: Path, files: FilePort = LOCAL) -> str:
         """Make a visit; return `SAFE`, or what was said instead."""
         try:
-            visit(stick, self.folder, DIRECTION, files=files)
+            visit(stick, self.folder, DIRECTION, mode=self.mode, files=files)
         except TaxferryError as error:
             return f"REFUSED {error.code}"
         except Exception:  # noqa: BLE001  this is what a campaign looks for

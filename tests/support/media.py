@@ -50,7 +50,6 @@ def no_strace() -> str:
     if reason := _programs("strace"):
         return reason
     with tempfile.TemporaryDirectory() as folder:
-        # A child of strace, and a process that strace attaches itself to.
         return "platform: this machine lets nobody trace" if _fails("strace", "-o", f"{folder}/log", "true") else ""
 
 
@@ -82,10 +81,10 @@ def no_loop() -> str:
     """Return why no file can be made a disk and mounted."""
     if not sys.platform.startswith("linux"):
         return "platform: loop devices are Linux's"
-    if reason := _programs("losetup", "mkfs.ext4"):
-        return reason
     if os.geteuid() != 0:
         return "platform: loop devices need root"
+    if reason := _programs("losetup", "mkfs.ext4"):
+        return reason
     from tests.support.disks import Disk
 
     try:
