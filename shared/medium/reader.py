@@ -7,6 +7,7 @@ no key and no ledger. What it writes is named by its own counting, never by the 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -19,7 +20,7 @@ from typing import BinaryIO, Final, cast
 from shared.clock import format_time, parse_time
 from shared.envelope.chain import TrustStore
 from shared.envelope.opening import prove_report
-from shared.errors import MediumError, NameContradicts, TaxferryError
+from shared.errors import MediumError, NameContradicts, StorageFull, TaxferryError
 from shared.ids import ReportName
 from shared.medium import confine, container
 from shared.medium.names import BATCH, MAX_SIZES, TRUST, recognise
@@ -37,6 +38,7 @@ from shared.medium.stick import Listing, Place, Stick, StickFile
 from shared.model.ack import prove_ack
 from shared.model.result import prove_result
 from shared.model.trust import read_signed_trust
+from shared.text import Text
 
 _CHUNK: Final = 1 << 20
 _PROGRESS: Final = 4 << 20
@@ -149,6 +151,8 @@ class _Examination:
                     return
             blocks = self.stick.blocks(entry)
             yield from self.file(entry.place, entry.name, "", entry.suffix, entry.report, entry.size, blocks)
+        except StorageFull:
+            raise
         except MediumError as error:
             yield self.told_of(entry, error=Told.of(error))
 
@@ -176,10 +180,10 @@ class _Examination:
                             entry.place, member.name, entry.name, member.suffix, member.report, member.size, blocks
                         )
                 sha256 = file.digest.hexdigest()
+        except StorageFull:
+            raise
         except MediumError as problem:
             error = problem
-        except OSError as problem:
-            error = self.stick.meaning(problem)
         yield self.told_of(entry, sha256=sha256, error=None if error is None else Told.of(error))
 
     def file(
@@ -206,8 +210,10 @@ class _Examination:
                         yield found
                     else:
                         digest.update(found)
-                        local.write(found)
-                local.flush()
+                        with _own_disk():
+                            local.write(found)
+                with _own_disk():
+                    local.flush()
                 try:
                     facts = self.prove(local, suffix, name)
                     if report is not None and facts.stem != report.stem:
@@ -218,7 +224,8 @@ class _Examination:
                 if error is not None:
                     keep = keep and size <= _REJECTED
                 if keep:
-                    os.fsync(local.fileno())
+                    with _own_disk():
+                        os.fsync(local.fileno())
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -276,6 +283,15 @@ class _Examination:
         # Its signature fits its signer; whether the signer is believed is decided by whoever puts it in force.
         trust, _ = read_signed_trust(data)
         return Facts(kind="trust", number=trust.version)
+
+
+@contextlib.contextmanager
+def _own_disk() -> Iterator[None]:
+    """Tell errors of this PC's own disk from those of the stick: they end the reading."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFull(name=Text("本机的临时文件夹", "this PC's scratch folder")) from error
 
 
 def _spelled(name: str) -> str:

@@ -61,6 +61,10 @@ def end(cargo: Cargo, disk: Disk, said: str) -> str:
                 return word
             if word != "lost" and cargo.completes(stick):
                 return word
+            # On exFAT a crash can leave two names with the same clusters. The next visit notices it by reading back, says
+            # that the medium failed, and asks for another one: that is all that can be said of it.
+            if disk.kind == "exfat-fuse" and word != "lost" and cargo.visit(stick) == "REFUSED B3501":
+                return "refused"
             return lost if word == "lost" or lost == "absent" else "next-visit-blocked"
     except Unmountable:
         return lost

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from shared.clock import CHINA
 from shared.errors import TaxferryError
-from shared.medium import LOCAL, Direction, FilePort, Stick
+from shared.medium import LOCAL, Direction, FilePort, Outgoing, Stick
 
 NOW = datetime(2026, 8, 5, 9, 30, tzinfo=CHINA)
 STATION = "worker-1"
@@ -27,7 +27,12 @@ def _one_by_one(stick: Stick, folder: Path, direction: Direction) -> None:
         stick.place(source, source.name, direction, now=NOW)
 
 
-MODES: dict[str, Callable[[Stick, Path, Direction], None]] = {"single": _one_by_one}
+def _as_a_container(stick: Stick, folder: Path, direction: Direction) -> None:
+    items = [Outgoing.of(source, source.name) for source in sorted(folder.iterdir())]
+    stick.place_batch(items, direction, now=NOW)
+
+
+MODES: dict[str, Callable[[Stick, Path, Direction], None]] = {"single": _one_by_one, "batch": _as_a_container}
 """How the files of a folder are placed."""
 
 
