@@ -7,6 +7,8 @@ no key and no ledger. What it writes is named by its own counting, never by the 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -19,7 +21,7 @@ from typing import BinaryIO, Final, cast
 from shared.clock import format_time, parse_time
 from shared.envelope.chain import TrustStore
 from shared.envelope.opening import prove_report
-from shared.errors import MediumError, NameContradicts, TaxferryError
+from shared.errors import MediumError, NameContradicts, StorageFull, TaxferryError
 from shared.ids import ReportName
 from shared.medium import confine, container
 from shared.medium.names import BATCH, MAX_SIZES, TRUST, recognise
@@ -44,6 +46,9 @@ _LARGE: Final = 1 << 20
 """From this size on, a file that may be known is read once for its SHA-256 before it is copied."""
 _REJECTED: Final = 16 << 20
 """The largest file that is copied although it proves nothing: for the quarantine."""
+_REJECTED_IN_ALL: Final = 64 << 20
+"""As much of that is copied in a visit: a stick full of rubbish does not fill this PC's disk."""
+_FULL: Final = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
 def work(request: dict[str, object]) -> Iterator[dict[str, object]]:
@@ -92,6 +97,7 @@ class _Examination:
         self.copies = 0
         self.read = 0
         self.told = 0
+        self.rejected = 0
 
     def run(self) -> Iterator[Message]:
         listing = self.stick.list()
@@ -152,7 +158,9 @@ class _Examination:
         except MediumError as error:
             yield self.told_of(entry, error=Told.of(error))
 
-    def told_of(self, entry: StickFile, *, sha256: str = "", error: Told | None = None) -> FileMessage:
+    def told_of(
+        self, entry: StickFile, *, sha256: str = "", error: Told | None = None, unexamined: int = 0
+    ) -> FileMessage:
         return FileMessage(
             place=entry.place,
             name=_spelled(entry.name),
@@ -160,17 +168,20 @@ class _Examination:
             size=entry.size,
             sha256=sha256,
             error=error,
+            unexamined=unexamined,
         )
 
     def container(self, entry: StickFile) -> Iterator[Message]:
         """Go through a container; members before the place where it is damaged are as good as any (STICK-20)."""
         error: MediumError | None = None
-        sha256 = ""
+        sha256, unexamined = "", 0
         try:
             with self.stick.reading(entry) as opened:
                 file = _Hashing(opened)
                 for member in container.read(cast("BinaryIO", file), entry.size):
-                    if self.wanted(member.report):
+                    if not self.wanted(member.report):
+                        unexamined += 1
+                    else:
                         blocks = iter(lambda member=member: member.read(_CHUNK), b"")  # type: ignore[misc]
                         yield from self.file(
                             entry.place, member.name, entry.name, member.suffix, member.report, member.size, blocks
@@ -180,7 +191,7 @@ class _Examination:
             error = problem
         except OSError as problem:
             error = self.stick.meaning(problem)
-        yield self.told_of(entry, sha256=sha256, error=None if error is None else Told.of(error))
+        yield self.told_of(entry, sha256=sha256, error=None if error is None else Told.of(error), unexamined=unexamined)
 
     def file(
         self,
@@ -200,7 +211,7 @@ class _Examination:
         error: TaxferryError | None = None
         digest = hashlib.sha256()
         try:
-            with path.open("xb+") as local:
+            with _this_disk(), path.open("xb+") as local:
                 for found in self.counted(blocks):
                     if isinstance(found, ProgressMessage):
                         yield found
@@ -216,7 +227,8 @@ class _Examination:
                     facts, error = None, problem
                 keep = suffix in self.request.copy_kinds and digest.hexdigest() not in self.known
                 if error is not None:
-                    keep = keep and size <= _REJECTED
+                    keep = keep and size <= _REJECTED and self.rejected + size <= _REJECTED_IN_ALL
+                    self.rejected += size if keep else 0
                 if keep:
                     os.fsync(local.fileno())
         except BaseException:
@@ -276,6 +288,17 @@ class _Examination:
         # Its signature fits its signer; whether the signer is believed is decided by whoever puts it in force.
         trust, _ = read_signed_trust(data)
         return Facts(kind="trust", number=trust.version)
+
+
+@contextlib.contextmanager
+def _this_disk() -> Iterator[None]:
+    """Let it not be said of the stick that this PC's disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull(name="scratch") from error
+        raise
 
 
 def _spelled(name: str) -> str:
