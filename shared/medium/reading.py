@@ -172,7 +172,7 @@ def _legible(value: int | str | tuple[str, str]) -> int | str | Text:
 
 
 class FileMessage(BaseModel):
-    """One file of ours that lies on the stick, by itself or in a container."""
+    """One file of ours that lies on the stick, by itself or in a container; of a container also how much is others'."""
 
     model_config = _STRICT
 
@@ -184,9 +184,9 @@ class FileMessage(BaseModel):
     size: int = Field(ge=0)
     sha256: _Hex64 | Literal[""] = ""
     copied: str = Field(default="", pattern=r"^[0-9a-f]{0,64}$")
+    others: int = Field(default=0, ge=0)
     facts: Facts | None = None
     error: Told | None = None
-    unexamined: int = Field(default=0, ge=0)
 
 
 class ListingMessage(BaseModel):
@@ -255,7 +255,7 @@ class Seen:
         copy: Where its copy lies, until the end of the visit; None if none was wanted.
         facts: What its signature proves; None if it proves nothing.
         error: Why it proves nothing.
-        unexamined: Of a container: how many members are other machines' and were not looked at.
+        others: How many members of a container are for other machines than those asked for. They were not opened.
     """
 
     place: Place
@@ -267,7 +267,7 @@ class Seen:
     copy: Path | None
     facts: Facts | None
     error: TaxferryError | None
-    unexamined: int = 0
+    others: int = 0
 
     @property
     def direction(self) -> Direction | None:
@@ -439,7 +439,7 @@ def _contradicts(found: FileMessage, request: Request) -> bool:
     report, facts = meaning[0], found.facts
     if found.suffix == BATCH:
         return bool(found.container or found.copied or facts is not None)
-    if found.unexamined or (found.container and recognise_container(found.container) is None):
+    if found.others or (found.container and recognise_container(found.container) is None):
         return True
     mine = request.machines is None or report is None or f"{report.taxpayer_id}_{report.machine_no}" in request.machines
     if not mine or (found.copied and found.suffix not in request.copy_kinds):
@@ -478,7 +478,7 @@ def _seen(found: FileMessage, request: Request, folder: Path) -> Seen:
         copy,
         found.facts,
         None if found.error is None else _told(found.error),
-        found.unexamined,
+        found.others,
     )
 
 
