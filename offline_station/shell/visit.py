@@ -47,6 +47,7 @@ from shared.medium.sticks import Sticks
 from shared.model.ack import prove_ack
 from shared.model.result import ProvenResult, prove_result
 from shared.states import OfflineState
+from shared.stick_words import TOO_MANY
 from shared.text import Text
 
 RETENTION: Final = timedelta(days=7)
@@ -285,6 +286,9 @@ def sync(
         with _reading(station, path, tag, everyone=everyone, progress=progress) as harvest:
             _same_stick(stick, harvest)
             visit.foreign, visit.protections = harvest.foreign, harvest.protections
+            visit.refused.extend(Refusal(str(error.context["name"]), error) for error in stick.not_folders())
+            if harvest.truncated:
+                visit.warnings.append(TOO_MANY)
             _take(station, harvest, visit, everyone=everyone)
         try:
             _place(station, stick, harvest, visit, everyone=everyone, progress=progress)
@@ -379,9 +383,11 @@ def _take(station: Station, harvest: Harvest, visit: Visit, *, everyone: bool) -
             continue
         moved = None
         if seen.copy is not None and not isinstance(seen.error, StillProcessing):
-            name = f"{seen.sha256[:8]}-{seen.name}"
-            moved = keep_aside(seen.copy, name, station.home.quarantine, seen.error, station.clock.now())
+            quarantine, now = station.home.quarantine, station.clock.now()
+            moved = keep_aside(seen.copy, seen.name, seen.sha256, quarantine, seen.error, now)
         visit.refused.append(Refusal(seen.name, seen.error, moved))
+    # What was whole in a damaged container was taken; that something may be missing has to be said.
+    visit.refused.extend(Refusal(box.name, box.error) for box in harvest.containers if box.error is not None)
 
 
 def _take_result(station: Station, seen: Seen, visit: Visit) -> None:
@@ -395,7 +401,8 @@ def _take_result(station: Station, seen: Seen, visit: Visit) -> None:
     target = station.inbox / facts.name.file_name(".txt")
     if target.is_file():
         if hash_file(target)[0] == seen.sha256:
-            visit.taken.append(target.name)
+            if target.name not in visit.taken:
+                visit.taken.append(target.name)
             return
         _refuse_if_older(target, facts, station, at=reading.at)
     station.inbox.mkdir(parents=True, exist_ok=True)
@@ -469,17 +476,21 @@ def _place(
             progress(min(done, total), total, _WRITING)
 
         cargo = [w.cargo for w in waiting]
+        blocked: TaxferryError | None = None
         for carried in carry(stick, harvest, cargo, Direction.TO_ONLINE, now=now, advanced=advanced):
             name = carried.cargo.file.name
             if carried.error is not None:
                 # A newer receipt under the same name, or a file that is not ours to judge: it stays.
                 if carried.cargo.facts.kind == "report":
-                    raise carried.error
-                visit.already.append(name)
+                    blocked = blocked or carried.error
+                else:
+                    visit.already.append(name)
                 continue
             by_name[name].note(visit.label)
             visit.container = carried.container or visit.container
             (visit.already if carried.already else visit.placed).append(name)
+        if blocked is not None:
+            raise blocked  # after all the others: they have done nothing
 
 
 @contextlib.contextmanager
@@ -552,9 +563,10 @@ def _waiting_ack(station: Station, copy: CopyRecord, ack: bytes, scratch: Path) 
 
 
 def _others(station: Station) -> Iterator[Waiting]:
-    """Return the proven files of other machines in the outbox."""
+    """Return the proven files of other machines in the outbox; of several with one true name, the newest."""
     mine = _machine(station)
     trust, at = station.card.trust_in_force().store(), station.read().at
+    found: dict[str, Waiting] = {}
     with contextlib.suppress(FileNotFoundError):
         for path in sorted(station.outbox.iterdir()):
             recognised = recognise_name(path.name)
@@ -569,7 +581,10 @@ def _others(station: Station) -> Iterator[Waiting]:
             if facts.stem != recognised[0].stem:
                 continue
             item = Outgoing.of(path, facts.name.file_name(recognised[1]), facts.digest)
-            yield Waiting(Cargo(item, facts), _note_nothing)
+            known = found.get(item.name)
+            if known is None or facts.supersedes(known.cargo.facts):
+                found[item.name] = Waiting(Cargo(item, facts), _note_nothing)
+    yield from found.values()
 
 
 def _note_nothing(_stick: str) -> None:

@@ -31,6 +31,7 @@ from shared.medium.slip import Slip, slip_of
 from shared.medium.sticks import Sticks
 from shared.model.result import ProvenResult, prove_result
 from shared.states import OnlineState
+from shared.stick_words import TOO_MANY
 from shared.text import Text
 
 RETENTION: Final = timedelta(days=7)
@@ -168,6 +169,9 @@ def synchronise(
             if harvest.identity != visit.stick_id:
                 raise MediumDamaged(reason=Text("读取时换了U盘", "the stick was changed while it was read"))
             visit.foreign, visit.protections = harvest.foreign, harvest.protections
+            visit.problems.extend(stick.not_folders())
+            if harvest.truncated:
+                visit.warnings.append(TOO_MANY)
             _take(harvest, visit, home, store, inbox, now)
         try:
             _place(stick, harvest, visit, home, store, trust, now, progress)
@@ -241,7 +245,11 @@ def _take(harvest: Harvest, visit: Visit, home: Home, store: Store, inbox: Path,
         if known:
             visit.known += 1
             continue
-        visit.taken.append(_into_inbox(seen, facts, inbox))
+        taken = _into_inbox(seen, facts, inbox)
+        if taken not in visit.taken:
+            visit.taken.append(taken)
+    # What was whole in a damaged container was taken; that something may be missing has to be said.
+    visit.problems.extend(box.error for box in harvest.containers if box.error is not None)
 
 
 def _into_inbox(seen: Seen, facts: Facts, inbox: Path) -> str:

@@ -46,6 +46,8 @@ _LARGE: Final = 1 << 20
 """From this size on, a file that may be known is read once for its SHA-256 before it is copied."""
 _REJECTED: Final = 16 << 20
 """The largest file that is copied although it proves nothing: for the quarantine."""
+_REJECTED_IN_ALL: Final = 64 << 20
+"""As much of that is copied in a visit: a stick full of rubbish does not fill this PC's disk."""
 
 
 def work(request: dict[str, object]) -> Iterator[dict[str, object]]:
@@ -94,6 +96,7 @@ class _Examination:
         self.copies = 0
         self.read = 0
         self.told = 0
+        self.rejected = 0
 
     def run(self) -> Iterator[Message]:
         listing = self.stick.list()
@@ -156,7 +159,7 @@ class _Examination:
         except MediumError as error:
             yield self.told_of(entry, error=Told.of(error))
 
-    def told_of(self, entry: StickFile, *, sha256: str = "", error: Told | None = None) -> FileMessage:
+    def told_of(self, entry: StickFile, *, sha256: str = "", error: Told | None = None, others: int = 0) -> FileMessage:
         return FileMessage(
             place=entry.place,
             name=_spelled(entry.name),
@@ -164,17 +167,20 @@ class _Examination:
             size=entry.size,
             sha256=sha256,
             error=error,
+            others=others,
         )
 
     def container(self, entry: StickFile) -> Iterator[Message]:
         """Go through a container; members before the place where it is damaged are as good as any (STICK-20)."""
         error: MediumError | None = None
-        sha256 = ""
+        sha256, others = "", 0
         try:
             with self.stick.reading(entry) as opened:
                 file = _Hashing(opened)
                 for member in container.read(cast("BinaryIO", file), entry.size):
-                    if self.wanted(member.report):
+                    if not self.wanted(member.report):
+                        others += 1
+                    else:
                         blocks = iter(lambda member=member: member.read(_CHUNK), b"")  # type: ignore[misc]
                         yield from self.file(
                             entry.place, member.name, entry.name, member.suffix, member.report, member.size, blocks
@@ -184,7 +190,7 @@ class _Examination:
             raise
         except MediumError as problem:
             error = problem
-        yield self.told_of(entry, sha256=sha256, error=None if error is None else Told.of(error))
+        yield self.told_of(entry, sha256=sha256, error=None if error is None else Told.of(error), others=others)
 
     def file(
         self,
@@ -204,7 +210,9 @@ class _Examination:
         error: TaxferryError | None = None
         digest = hashlib.sha256()
         try:
-            with path.open("xb+") as local:
+            with _own_disk():
+                opened = path.open("xb+")
+            with opened as local:
                 for found in self.counted(blocks):
                     if isinstance(found, ProgressMessage):
                         yield found
@@ -222,7 +230,8 @@ class _Examination:
                     facts, error = None, problem
                 keep = suffix in self.request.copy_kinds and digest.hexdigest() not in self.known
                 if error is not None:
-                    keep = keep and size <= _REJECTED
+                    keep = keep and size <= _REJECTED and self.rejected + size <= _REJECTED_IN_ALL
+                    self.rejected += size if keep else 0
                 if keep:
                     with _own_disk():
                         os.fsync(local.fileno())

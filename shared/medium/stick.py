@@ -389,7 +389,7 @@ class Stick:
                     suffix = meaning[1]
                     if suffix not in wanted:
                         continue
-                    if len(files) >= _MAX_FILES:
+                    if len(files) + len(unusable) >= _MAX_FILES:
                         truncated = True
                         continue
                     found = self._usable(folder, place, name, meaning[0], suffix)
@@ -787,8 +787,9 @@ class Stick:
         self._sweep(lambda part, _look: part.station == self._station)
 
     def _sweep(self, unwanted: Callable[[PartName, FileLook], bool]) -> None:
-        for direction in Direction:
-            folder = self._folder(direction)
+        for _, folder in self._places():
+            if folder is self._root:
+                continue
             removed = False
             for name in self._files.names(folder, _MAX_ENTRIES):
                 part = parse_part_name(name)
@@ -805,9 +806,22 @@ class Stick:
     def _places(self) -> Iterator[tuple[Place, Folder]]:
         for direction in Direction:
             if self._marker is not None:
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                with contextlib.suppress(FileNotFoundError, ForeignObject):
                     yield direction.value, self._folder(direction, make=False)
         yield "root", self._root
+
+    def not_folders(self) -> Sequence[ForeignObject]:
+        """Return what lies in place of one of the two folders and is none: a file, a link. Nothing goes through it."""
+        found = []
+        with self._errors():
+            for direction in Direction:
+                try:
+                    self._folder(direction, make=False)
+                except FileNotFoundError:
+                    continue
+                except ForeignObject as error:
+                    found.append(error)
+        return found
 
     def _folder_of(self, place: Place) -> Folder:
         if place == "root":
@@ -823,7 +837,13 @@ class Stick:
             if make and self._files.look(self._marker, direction) is None:
                 self._files.make_below(self._marker, direction)
                 self._files.sync_folder(self._marker)
-            known = self._folders[direction] = self._files.open_below(self._marker, direction)
+            try:
+                known = self._folders[direction] = self._files.open_below(self._marker, direction)
+            except OSError as error:
+                if error.errno not in _NO_FOLDER:
+                    raise
+                reason = Text("应是文件夹，却是别的东西", "it should be a folder and is something else")
+                raise ForeignObject(name=f"{MARKER}/{direction}", reason=reason) from error
             for name in self._files.names(known, _MAX_ENTRIES):
                 if parse_part_name(name) is not None and (look := self._files.look(known, name)) is not None:
                     self._parts_seen[name] = look.size
@@ -847,7 +867,7 @@ class Stick:
         if not all(isinstance(v, str) for v in values) or not re.fullmatch(r"[0-9a-f]{16}", str(values[0]), re.ASCII):
             return None
         number, label, made_at, station = (str(v) for v in values)
-        return StickIdentity(number, _clean_label(label), made_at[:40], station_tag(station))
+        return StickIdentity(number, _clean_label(label), _clean_label(made_at), station_tag(station))
 
     def _write_identity(self, identity: StickIdentity) -> None:
         assert self._marker is not None
@@ -887,6 +907,8 @@ class Stick:
         return MediumDamaged(reason=os_reason(error))
 
 
+_NO_FOLDER: Final = frozenset({errno.ENOTDIR, errno.ELOOP})
+"""What systems answer to who opens as a folder what is a file, or a link."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
