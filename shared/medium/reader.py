@@ -154,8 +154,6 @@ class _Examination:
                     return
             blocks = self.stick.blocks(entry)
             yield from self.file(entry.place, entry.name, "", entry.suffix, entry.report, entry.size, blocks)
-        except StorageFull:
-            raise
         except MediumError as error:
             yield self.told_of(entry, error=Told.of(error))
 
@@ -186,8 +184,6 @@ class _Examination:
                             entry.place, member.name, entry.name, member.suffix, member.report, member.size, blocks
                         )
                 sha256 = file.digest.hexdigest()
-        except StorageFull:
-            raise
         except MediumError as problem:
             error = problem
         yield self.told_of(entry, sha256=sha256, error=None if error is None else Told.of(error), others=others)
@@ -296,7 +292,7 @@ class _Examination:
 
 @contextlib.contextmanager
 def _own_disk() -> Iterator[None]:
-    """Tell errors of this PC's own disk from those of the stick: they end the reading."""
+    """Let it not be said of the stick that this PC's disk is full."""
     try:
         yield
     except OSError as error:
