@@ -2,7 +2,7 @@
 
 Above a handful, files go as one container: a stick of 20 MB/s takes a thousand small files four times as fast in one
 piece (STICK-14). What has to take the place of an older file of its name goes by itself, since a container replaces
-nothing.
+nothing; so does the trust file, with which nobody is ever done: a container goes only when all in it is done with.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def carry(
         advanced(2 * item.file.size)
         yield Carried(item, already=True, container=container)
     taken = {seen.name for seen in harvest.files if seen.direction is direction and not seen.container}
-    together = [item for item in fresh if item.file.name not in taken]
+    together = [item for item in fresh if item.file.name not in taken and item.facts.kind != "trust"]
     if len(together) <= HANDFUL:
         together = []
     for item in fresh:
@@ -124,8 +124,8 @@ def tidy(stick: Stick, harvest: Harvest, finished: Callable[[Seen], bool]) -> li
     removed = [seen.name for seen in single if stick.remove(entry_of(seen), seen.sha256)]
     for box in harvest.containers:
         members = [seen for seen in harvest.files if (seen.place, seen.container) == (box.place, box.name)]
-        # One that is damaged holds nothing that its sender has not put there again.
-        whole = box.error is None
+        # Of one that is damaged, or that holds what is for others as well, nobody here knows whether all is done with.
+        whole = box.error is None and not box.others
         if whole and members and all(map(finished, members)) and stick.remove(entry_of(box), box.sha256):
             removed.extend(seen.name for seen in members)
     return removed

@@ -152,7 +152,7 @@ class _Examination:
         except MediumError as error:
             yield self.told_of(entry, error=Told.of(error))
 
-    def told_of(self, entry: StickFile, *, sha256: str = "", error: Told | None = None) -> FileMessage:
+    def told_of(self, entry: StickFile, *, sha256: str = "", error: Told | None = None, others: int = 0) -> FileMessage:
         return FileMessage(
             place=entry.place,
             name=_spelled(entry.name),
@@ -160,17 +160,20 @@ class _Examination:
             size=entry.size,
             sha256=sha256,
             error=error,
+            others=others,
         )
 
     def container(self, entry: StickFile) -> Iterator[Message]:
         """Go through a container; members before the place where it is damaged are as good as any (STICK-20)."""
         error: MediumError | None = None
-        sha256 = ""
+        sha256, others = "", 0
         try:
             with self.stick.reading(entry) as opened:
                 file = _Hashing(opened)
                 for member in container.read(cast("BinaryIO", file), entry.size):
-                    if self.wanted(member.report):
+                    if not self.wanted(member.report):
+                        others += 1
+                    else:
                         blocks = iter(lambda member=member: member.read(_CHUNK), b"")  # type: ignore[misc]
                         yield from self.file(
                             entry.place, member.name, entry.name, member.suffix, member.report, member.size, blocks
@@ -180,7 +183,7 @@ class _Examination:
             error = problem
         except OSError as problem:
             error = self.stick.meaning(problem)
-        yield self.told_of(entry, sha256=sha256, error=None if error is None else Told.of(error))
+        yield self.told_of(entry, sha256=sha256, error=None if error is None else Told.of(error), others=others)
 
     def file(
         self,

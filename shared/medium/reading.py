@@ -163,7 +163,7 @@ class Told(BaseModel):
 
 
 class FileMessage(BaseModel):
-    """One file of ours that lies on the stick, by itself or in a container."""
+    """One file of ours that lies on the stick, by itself or in a container; of a container also how much is others'."""
 
     model_config = _STRICT
 
@@ -175,6 +175,7 @@ class FileMessage(BaseModel):
     size: int = Field(ge=0)
     sha256: _Hex64 | Literal[""] = ""
     copied: str = Field(default="", pattern=r"^[0-9a-f]{0,64}$")
+    others: int = Field(default=0, ge=0)
     facts: Facts | None = None
     error: Told | None = None
 
@@ -245,6 +246,7 @@ class Seen:
         copy: Where its copy lies, until the end of the visit; None if none was wanted.
         facts: What its signature proves; None if it proves nothing.
         error: Why it proves nothing.
+        others: How many members of a container are for other machines than those asked for. They were not opened.
     """
 
     place: Place
@@ -256,6 +258,7 @@ class Seen:
     copy: Path | None
     facts: Facts | None
     error: TaxferryError | None
+    others: int = 0
 
     @property
     def direction(self) -> Direction | None:
@@ -426,6 +429,7 @@ def _seen(found: FileMessage, folder: Path) -> Seen:
         copy,
         found.facts,
         None if found.error is None else _told(found.error),
+        found.others,
     )
 
 
