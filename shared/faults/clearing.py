@@ -245,7 +245,7 @@ CLEARING_FAULTS: Final = (
         where=Text("发送方的电脑", "the PC that sent it"),
         steps=(
             Text(
-                "回到发送方的电脑执行 stick sync，等出现可以安全拔出再拔",
+                "回到发送方的电脑执行 stick sync，等出现“现在可以拔出”再拔",
                 "run stick sync on the sending PC again, and wait until it says that the stick may be removed",
             ),
             Text("同一个U盘再次出错就换一个", "if the same stick fails again, take another one"),
