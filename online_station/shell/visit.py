@@ -246,8 +246,9 @@ def _take(harvest: Harvest, visit: Visit, home: Home, store: Store, inbox: Path,
         taken = _into_inbox(seen, facts, inbox)
         if taken not in visit.taken:
             visit.taken.append(taken)
-    # What was whole in a damaged container was taken; that something may be missing has to be said.
-    visit.problems.extend(box.error for box in harvest.containers if box.error is not None)
+    # What was whole in a damaged container was taken; that something may be missing has to be said. Our own are packed anew.
+    damaged = [box for box in harvest.containers if box.direction is not Direction.TO_OFFLINE]
+    visit.problems.extend(box.error for box in damaged if box.error is not None)
 
 
 def _into_inbox(seen: Seen, facts: Facts, inbox: Path) -> str:

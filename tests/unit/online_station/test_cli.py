@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -125,6 +126,11 @@ def test_people_are_told_that_they_can_pull_the_stick_out_only_if_all_went_well(
     assert "现在可以拔出U盘" in run("stick", "sync", stick, json_wanted=False)[1]
     (stick / "TAXFERRY/to-offline/trust.txt").unlink()
     (stick / "TAXFERRY/to-offline/trust.txt").mkdir()  # our name, and nothing of ours
+    status, out, err = run("stick", "sync", stick, json_wanted=False)
+    assert (status, "trust.txt" in err) == (35, True)
+    assert "现在可以拔出U盘" in out, "one file could not be placed, and the medium is well"
+    shutil.rmtree(stick / "TAXFERRY/to-offline")
+    (stick / "TAXFERRY/to-offline").write_bytes(b"")
     status, out, err = run("stick", "sync", stick, json_wanted=False)
     assert status == 35
     assert "可以拔出" not in out + err

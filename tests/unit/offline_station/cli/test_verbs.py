@@ -346,7 +346,7 @@ def test_doctor_finds_nothing_in_health_and_names_remedies_in_sickness(desk: Des
     assert healthy["ok"] is True
     names = {item["name"] for item in healthy["items"]}
     assert names == {
-        "card", "lock-date", "key", "bureau-keys", "clock", "memory", "outbox", "inbox", "space", "ledger", "backup", "stick",
+        "card", "lock-date", "key", "bureau-keys", "clock", "memory", "outbox", "inbox", "space", "ledger", "backup", "stick", "reader",
     }  # fmt: skip
     (desk.home / "card.db").chmod(0o644)
     shutil.rmtree(desk.home / "outbox")
