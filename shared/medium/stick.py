@@ -3,8 +3,9 @@
 Placing a file (STICK-5), in an order that was tested on real drivers, because the textbook one loses files on Linux
 vfat:
 
-    write a part (or adopt one that is complete) → fsync → read it back past the cache and compare → fsync the folder
-    → (remove a superseded file, proven older; fsync the folder) → rename without replacing
+    write a part (or adopt one that is complete) → fsync the folder, then the part
+    → read it back past the cache and compare → fsync the folder
+    → (remove a superseded file, proven older; fsync the folder) → rename without replacing → fsync the folder
     → open under the final name and fsync again → fsync the folder
 
 A crash or a pulled stick anywhere leaves the old state or the new one and perhaps a part of ours, never a wrong file
@@ -259,9 +260,7 @@ class Stick:
         stick = cls(files, root, None, None, station_tag(station))
         try:
             with stick._errors(needed=_RESERVE):
-                files.make_below(root, MARKER)
-                files.sync_folder(root)
-                stick._marker = files.open_below(root, MARKER)
+                stick._marker = stick._make_folder(root, MARKER)
                 stick.identity = stick._read_identity()
                 if stick.identity is None or new_identity:
                     known = "" if stick.identity is None else stick.identity.label
@@ -273,9 +272,6 @@ class Stick:
                             station=stick._station,
                         )
                     )
-                for direction in Direction:
-                    files.make_below(stick._marker, direction)
-                files.sync_folder(stick._marker)
                 for direction in Direction:
                     files.sync_folder(stick._folder(direction))
         except BaseException:
@@ -601,10 +597,19 @@ class Stick:
                     self._files.remove(folder, part)
             raise
         with self._errors(needed=size):
-            self._files.sync_name(folder, name)
-            self._files.sync_folder(folder)
+            self._settle_name(folder, name)
         self._placed.append((folder, name, size, written))
         return False
+
+    def _settle_name(self, folder: Folder, name: str) -> None:
+        """Let a file that was renamed be durable under its new name.
+
+        On FAT the old entry must be off the medium before the new one gets its length and place (which the second sync
+        does): after a power cut between the two, both would share the content, and whoever removes one destroys both.
+        """
+        self._files.sync_folder(folder)
+        self._files.sync_name(folder, name)
+        self._files.sync_folder(folder)
 
     def confirm(self, direction: Direction, name: str) -> None:
         """Let a file that was found whole be durable under its name."""
@@ -719,7 +724,7 @@ class Stick:
         try:
             produce(write)
             with self._errors(needed=size):
-                self._files.sync_file(file)
+                self._sync_new(folder, file)
                 closed = True
                 file.close()
         finally:
@@ -834,20 +839,58 @@ class Stick:
         if known is None:
             if self._marker is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), MARKER)
-            if make and self._files.look(self._marker, direction) is None:
-                self._files.make_below(self._marker, direction)
-                self._files.sync_folder(self._marker)
             try:
-                known = self._folders[direction] = self._files.open_below(self._marker, direction)
+                if make:
+                    known = self._make_folder(self._marker, direction)
+                else:
+                    known = self._files.open_below(self._marker, direction)
             except OSError as error:
                 if error.errno not in _NO_FOLDER:
                     raise
                 reason = Text("应是文件夹，却是别的东西", "it should be a folder and is something else")
                 raise ForeignObject(name=f"{MARKER}/{direction}", reason=reason) from error
+            self._folders[direction] = known
             for name in self._files.names(known, _MAX_ENTRIES):
                 if parse_part_name(name) is not None and (look := self._files.look(known, name)) is not None:
                     self._parts_seen[name] = look.size
         return known
+
+    def _make_folder(self, parent: Folder, name: str) -> Folder:
+        """Open a folder; if there is none, make it first, durably.
+
+        On FAT a power cut may leave the entry of a new folder and not what it points to: a folder that nobody can open
+        or remove. It is therefore made under a name that is never used again, and gets its own on the medium.
+        """
+        if self._files.look(parent, name) is not None:
+            return self._files.open_below(parent, name)
+        part = str(PartName(name, secrets.token_hex(4), self._station))
+        self._files.make_below(parent, part)
+        made = self._files.open_below(parent, part)
+        try:
+            self._files.sync_folder(made)
+        finally:
+            self._files.close(made)
+        self._files.sync_folder(parent)
+        with contextlib.suppress(FileExistsError):  # another station shares this place and was faster
+            self._files.rename_new(parent, part, name)
+        made = self._files.open_below(parent, name)
+        try:
+            self._files.sync_folder(made)
+            self._files.sync_folder(parent)
+        except BaseException:
+            self._files.close(made)
+            raise
+        return made
+
+    def _sync_new(self, folder: Folder, file: BinaryIO) -> None:
+        """Let a new file reach the medium, what is allocated to it before the entry that points there.
+
+        FAT's driver writes them the other way round; after a power cut between the two it declares the whole medium
+        read-only as soon as somebody removes the file. A folder's sync brings the allocation alone.
+        """
+        file.flush()
+        self._files.sync_folder(folder)
+        self._files.sync_file(file)
 
     def _read_identity(self) -> StickIdentity | None:
         """Return what the marker says, or None if it says nothing that can be read (STICK-2)."""
@@ -878,11 +921,10 @@ class Stick:
                 self._files.remove(self._marker, name)
         with self._files.create(self._marker, part) as file:
             file.write(data)
-            self._files.sync_file(file)
+            self._sync_new(self._marker, file)
         self._files.sync_folder(self._marker)
         self._files.rename_new(self._marker, part, IDENTITY)
-        self._files.sync_name(self._marker, IDENTITY)
-        self._files.sync_folder(self._marker)
+        self._settle_name(self._marker, IDENTITY)
         self.identity = identity
 
     @contextlib.contextmanager

@@ -202,9 +202,12 @@ class MemoryMedium:
     def rename_new(self, folder: Folder, old: str, new: str) -> None:
         self.step(f"rename to {new}")
         tree = self._tree(folder)
-        if new in tree.files:
+        if new in tree.files or new in tree.folders:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
-        tree.files[new] = Entry(tree.files.pop(old).node)
+        if old in tree.folders:
+            tree.folders[new] = tree.folders.pop(old)
+        else:
+            tree.files[new] = Entry(tree.files.pop(old).node)
 
     def remove(self, folder: Folder, name: str) -> None:
         self.step(f"remove {name}")
@@ -239,6 +242,9 @@ class _Writer:
         self.medium.step("write block")
         self.entry.node.data += data
         return len(data)
+
+    def flush(self) -> None:
+        return
 
     def sync(self) -> None:
         self.entry.node.synced, self.entry.length_known = bytes(self.entry.node.data), True

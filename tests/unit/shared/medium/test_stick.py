@@ -262,6 +262,7 @@ def test_the_steps_of_placing_are_taken_in_their_order(
         looked = files.done.index("create part")
         assert files.done[looked:] == [
             "create part",
+            "sync the folder",
             "sync the file",
             "log",
             "sync the file",
@@ -269,6 +270,7 @@ def test_the_steps_of_placing_are_taken_in_their_order(
             "sync the folder",
             *([f"remove {REPORT}", "sync the folder"] if superseding else []),
             f"rename part to {REPORT}",
+            "sync the folder",
             f"sync the name {REPORT}",
             "sync the folder",
         ]
