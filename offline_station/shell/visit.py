@@ -26,6 +26,7 @@ from shared.durable import TEMPORARY_SUFFIX, move_durably, write_durably
 from shared.envelope.opening import prove_report
 from shared.errors import (
     MediumAbsent,
+    MediumAmbiguous,
     MediumDamaged,
     MediumError,
     MediumReadOnly,
@@ -340,7 +341,7 @@ def results_on_stick(station: Station) -> list[Arrival]:
 
 def put_report_on_stick(station: Station) -> str | None:
     """Put the waiting report onto the stick that is in, if exactly one is; return its label."""
-    with contextlib.suppress(MediumAbsent, MediumUnprepared):
+    with contextlib.suppress(MediumAbsent, MediumAmbiguous, MediumUnprepared):
         done = put_report(station, None)
         return done.label
     return None
@@ -651,7 +652,7 @@ def _is_finished(seen: Seen, copy: CopyRecord, life: ReportLife, now: datetime) 
     if now - copy.cleared_at < RETENTION:
         return False
     if facts.kind == "ack":
-        return life.acknowledged
+        return life.acknowledged and now - life.changed_at >= RETENTION
     # The card was cleared: of this name, nothing up to what cleared it is waited for by anybody.
     if facts.kind == "report":
         return facts.number <= copy.sequence

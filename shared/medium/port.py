@@ -185,9 +185,13 @@ class LocalFiles:
         where, base = self._at(folder, name)
         file = open_ordinary(where, within=base)
         if past_cache and hasattr(os, "posix_fadvise"):
-            # Pages that reached the medium are dropped, so that what is read next comes from it.
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            _forget_below(os.fstat(file.fileno()).st_dev)
+            try:
+                # Pages that reached the medium are dropped, so that what is read next comes from it.
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                _forget_below(os.fstat(file.fileno()).st_dev)
+            except BaseException:
+                file.close()
+                raise
         return file
 
     def create(self, folder: Folder, name: str) -> BinaryIO:

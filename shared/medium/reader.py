@@ -8,7 +8,6 @@ no key and no ledger. What it writes is named by its own counting, never by the 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
@@ -39,6 +38,7 @@ from shared.medium.stick import Listing, Place, Stick, StickFile
 from shared.model.ack import prove_ack
 from shared.model.result import prove_result
 from shared.model.trust import read_signed_trust
+from shared.text import Text
 
 _CHUNK: Final = 1 << 20
 _PROGRESS: Final = 4 << 20
@@ -48,7 +48,6 @@ _REJECTED: Final = 16 << 20
 """The largest file that is copied although it proves nothing: for the quarantine."""
 _REJECTED_IN_ALL: Final = 64 << 20
 """As much of that is copied in a visit: a stick full of rubbish does not fill this PC's disk."""
-_FULL: Final = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
 def work(request: dict[str, object]) -> Iterator[dict[str, object]]:
@@ -158,9 +157,7 @@ class _Examination:
         except MediumError as error:
             yield self.told_of(entry, error=Told.of(error))
 
-    def told_of(
-        self, entry: StickFile, *, sha256: str = "", error: Told | None = None, others: int = 0
-    ) -> FileMessage:
+    def told_of(self, entry: StickFile, *, sha256: str = "", error: Told | None = None, others: int = 0) -> FileMessage:
         return FileMessage(
             place=entry.place,
             name=_spelled(entry.name),
@@ -189,8 +186,6 @@ class _Examination:
                 sha256 = file.digest.hexdigest()
         except MediumError as problem:
             error = problem
-        except OSError as problem:
-            error = self.stick.meaning(problem)
         yield self.told_of(entry, sha256=sha256, error=None if error is None else Told.of(error), others=others)
 
     def file(
@@ -211,14 +206,18 @@ class _Examination:
         error: TaxferryError | None = None
         digest = hashlib.sha256()
         try:
-            with _this_disk(), path.open("xb+") as local:
+            with _own_disk():
+                opened = path.open("xb+")
+            with opened as local:
                 for found in self.counted(blocks):
                     if isinstance(found, ProgressMessage):
                         yield found
                     else:
                         digest.update(found)
-                        local.write(found)
-                local.flush()
+                        with _own_disk():
+                            local.write(found)
+                with _own_disk():
+                    local.flush()
                 try:
                     facts = self.prove(local, suffix, name)
                     if report is not None and facts.stem != report.stem:
@@ -230,7 +229,8 @@ class _Examination:
                     keep = keep and size <= _REJECTED and self.rejected + size <= _REJECTED_IN_ALL
                     self.rejected += size if keep else 0
                 if keep:
-                    os.fsync(local.fileno())
+                    with _own_disk():
+                        os.fsync(local.fileno())
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -291,14 +291,12 @@ class _Examination:
 
 
 @contextlib.contextmanager
-def _this_disk() -> Iterator[None]:
+def _own_disk() -> Iterator[None]:
     """Let it not be said of the stick that this PC's disk is full."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise StorageFull(name="scratch") from error
-        raise
+        raise StorageFull(name=Text("本机的临时文件夹", "this PC's scratch folder")) from error
 
 
 def _spelled(name: str) -> str:

@@ -71,6 +71,7 @@ _MAX_ENTRIES: Final = 10_000
 _MAX_FILES: Final = 2_000
 _MAX_IDENTITY: Final = 4_096
 _MAX_LOG: Final = 4 << 20
+_CHECKED_AGAIN: Final = 64 << 20
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -204,6 +205,8 @@ class Stick:
         self._folders: dict[Direction, Folder] = {}
         self._station = station
         self._parts_seen: dict[str, int] = {}
+        self._placed: list[tuple[Folder, str, int, str]] = []
+        self._to_check = 0
         self.identity = identity
         """Who the stick is, or None if it was never prepared (it can then be read only)."""
 
@@ -334,16 +337,28 @@ class Stick:
         Raises:
             MediumDamaged: It was pulled or failed: what was placed in this visit must be placed again.
         """
+        self._check_again()
+        # A medium that cannot be written is fine as long as nothing was.
+        allow = contextlib.nullcontext if self._placed else _allow_read_only
         with self._errors():
             if self.identity is not None:
-                with _allow_read_only():
+                with allow():
                     self._sweep_own()
             for folder in (*self._folders.values(), self._marker, self._root):
                 if folder is not None:
-                    with _allow_read_only():
+                    with allow():
                         self._files.sync_folder(folder)
             if self.identity is not None and self._read_identity() != self.identity:
                 raise MediumDamaged(reason=Text("标记文件读不出来了", "the marker can no longer be read"))
+
+    def _check_again(self) -> None:
+        """Read again what was placed before the log was last written: on a damaged medium the two may share a place."""
+        left = _CHECKED_AGAIN
+        for folder, name, size, sha256 in self._placed[: self._to_check]:
+            if size <= left:
+                left -= size
+                with self._errors():
+                    self._read_back(folder, name, size, sha256, _nothing)
 
     # Reading -------------------------------------------------------------------------------------------------------
 
@@ -403,10 +418,11 @@ class Stick:
 
     @contextlib.contextmanager
     def reading(self, entry: StickFile) -> Iterator[BinaryIO]:
-        """Open a listed file where it lies, for a look at it; read from it no more than it was listed with."""
-        with self._errors():
-            file = self._files.open_read(self._folder_of(entry.place), entry.name)
-        with file:
+        """Open a listed file where it lies, for a look at it; read from it no more than it was listed with.
+
+        The system's errors inside the block are taken for the medium's.
+        """
+        with self._errors(), self._files.open_read(self._folder_of(entry.place), entry.name) as file:
             yield file
 
     def blocks(self, entry: StickFile) -> Iterator[bytes]:
@@ -416,18 +432,11 @@ class Stick:
             MediumDamaged: The stick failed, or the file changed while it was read. What was yielded is worthless.
         """
         size = 0
-        with self._errors():
-            source = self._files.open_read(self._folder_of(entry.place), entry.name)
-        with source:
-            while True:
-                with self._errors():
-                    block = source.read(min(_CHUNK, entry.size + 1 - size))
-                if not block:
-                    break
+        with self._errors(), self._files.open_read(self._folder_of(entry.place), entry.name) as source:
+            while size <= entry.size and (block := source.read(min(_CHUNK, entry.size + 1 - size))):
                 size += len(block)
-                if size > entry.size:
-                    break
-                yield block
+                if size <= entry.size:
+                    yield block
         if size != entry.size:
             raise MediumDamaged(
                 reason=Text(f"“{entry.name}”在读取时变化了", f"'{entry.name}' changed while it was read")
@@ -474,9 +483,8 @@ class Stick:
         def produce(write: Callable[[bytes], object]) -> None:
             _produce_file(out, write)
 
-        already = self._put(direction, name, out.size, out.sha256[:8], produce, superseded, advanced)
-        if not already:
-            self.log(now, direction, name, digest or out.sha256, out.size)
+        lines = [(name, digest or out.sha256, out.size)]
+        already = self._put(direction, name, out.size, out.sha256[:8], produce, superseded, advanced, now, lines)
         return Placement(name, out.size, out.sha256, already)
 
     def place_batch(
@@ -522,12 +530,10 @@ class Stick:
                 container.write(plan, opened, write)
 
             mark = plan.name.removeprefix("batch-")[:16]
-            already = self._put(direction, plan.name, plan.size, mark[:8], produce, (), advanced)
-            if not already:
-                self.log(now, direction, plan.name, mark, plan.size)
-                for member in group:
-                    item = sources[member.name]
-                    self.log(now, direction, f"{plan.name}/{item.name}", item.digest or item.sha256, item.size)
+            inside = [sources[member.name] for member in group]
+            lines = [(plan.name, mark, plan.size)]
+            lines += [(f"{plan.name}/{item.name}", item.digest or item.sha256, item.size) for item in inside]
+            already = self._put(direction, plan.name, plan.size, mark[:8], produce, (), advanced, now, lines)
             placed.append(Placement(plan.name, plan.size, mark, already))
         return placed
 
@@ -540,8 +546,14 @@ class Stick:
         produce: Produce,
         superseded: Collection[str],
         advanced: Callable[[int], None],
+        now: datetime,
+        lines: Sequence[tuple[str, str, int]],
     ) -> bool:
-        """Let `produce`'s bytes lie under a name; return whether they did before."""
+        """Let `produce`'s bytes lie under a name, and note `lines` in the log; return whether they did before.
+
+        The log is written before the part is read back: on a damaged file system, where two names can share one place
+        on the medium, what the log overwrote would otherwise be called safe.
+        """
         if self.identity is None:
             raise MediumUnprepared(name=str(self.path))
         with self._errors(needed=size):
@@ -557,9 +569,15 @@ class Stick:
                 part = str(PartName(name, mark, self._station))
                 self._make_room(folder, size)
                 written = self._write_part(folder, part, size, produce, advanced)
+                self._log(now, direction, lines)
                 with self._errors(needed=size):
                     self._read_back(folder, part, size, written, advanced)
             else:
+                self._log(now, direction, lines)
+                with self._errors(needed=size):
+                    if self._compare(folder, part, size, produce) != "same":
+                        raise _not_what_was_written()
+                written = self._hash(folder, part)
                 advanced(2 * size)
             with self._errors(needed=size):
                 self._files.sync_folder(folder)
@@ -585,6 +603,7 @@ class Stick:
         with self._errors(needed=size):
             self._files.sync_name(folder, name)
             self._files.sync_folder(folder)
+        self._placed.append((folder, name, size, written))
         return False
 
     def confirm(self, direction: Direction, name: str) -> None:
@@ -664,16 +683,22 @@ class Stick:
         return digest.hexdigest()
 
     def _make_room(self, folder: Folder, size: int) -> None:
-        """Make sure that a part fits, the reserve included; orphaned parts go if it does not (STICK-4)."""
-        free = 0
+        """Make sure that a part fits, the reserve included.
+
+        Parts that earlier visits of ours left go first; then orphans of others, if that is enough (STICK-4).
+        """
+        needed = size + _RESERVE
         with self._errors(needed=size):
-            for sweep in (None, self._sweep_own, self._sweep_orphans):
-                if sweep is not None:
-                    sweep()
+            if self._files.free_bytes(folder) >= needed:
+                return
+            self._sweep_own()
+            free = self._files.free_bytes(folder)
+            if free < needed and free + sum(self._parts_seen.values()) >= needed:
+                # Nobody is writing them: they have not grown. Their senders have the originals.
+                self._sweep(lambda part, look: self._parts_seen.get(str(part)) == look.size)
                 free = self._files.free_bytes(folder)
-                if free >= size + _RESERVE:
-                    return
-        raise MediumFull(needed=size + _RESERVE, free=free)
+        if free < needed:
+            raise MediumFull(needed=needed, free=free)
 
     def _write_part(
         self, folder: Folder, part: str, size: int, produce: Produce, advanced: Callable[[int], None]
@@ -713,7 +738,7 @@ class Stick:
                 read += len(block)
                 advanced(len(block))
         if (read, digest.hexdigest()) != (size, sha256):
-            raise MediumDamaged(reason=Text("写入后读回的内容不一致", "what was read back is not what was written"))
+            raise _not_what_was_written()
 
     def remove(self, entry: StickFile, sha256: str) -> bool:
         """Remove a file whose next leg is proven; only if it still has exactly these bytes (STICK-10).
@@ -738,20 +763,21 @@ class Stick:
             self._files.sync_folder(folder)
         return True
 
-    def log(self, now: datetime, direction: Direction, name: str, digest: str, size: int) -> None:
-        """Add a line to the transfer log, for people. Its loss is allowed: no error is raised (STICK-11)."""
+    def _log(self, now: datetime, direction: Direction, lines: Sequence[tuple[str, str, int]]) -> None:
+        """Add lines to the transfer log, for people. Its loss is allowed: no error is raised (STICK-11)."""
         if self._marker is None:
             return
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\r\n").writerow(
-            [format_time(now), self._station, direction.value, name, digest, size]
-        )
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\r\n")
+        for name, digest, size in lines:
+            writer.writerow([format_time(now), self._station, direction.value, name, digest, size])
         with contextlib.suppress(OSError):
             look = self._files.look(self._marker, LOG)
             if look is not None and (not look.regular or look.size > _MAX_LOG):
                 self._files.remove(self._marker, LOG)
                 look = None
-            data = line.getvalue().encode()
+            self._to_check = len(self._placed)
+            data = text.getvalue().encode()
             if look is None or look.size == 0:
                 data = _BOM + (",".join(_LOG_HEADER) + "\r\n").encode() + data
             self._files.append(self._marker, LOG, data)
@@ -759,10 +785,6 @@ class Stick:
     def _sweep_own(self) -> None:
         """Remove the parts that an earlier visit of this station left (STICK-4)."""
         self._sweep(lambda part, _look: part.station == self._station)
-
-    def _sweep_orphans(self) -> None:
-        """Remove the parts of others that nobody is writing: their senders have the originals, and room is needed."""
-        self._sweep(lambda part, look: self._parts_seen.get(str(part)) == look.size)
 
     def _sweep(self, unwanted: Callable[[PartName, FileLook], bool]) -> None:
         for _, folder in self._places():
@@ -889,6 +911,10 @@ _NO_FOLDER: Final = frozenset({errno.ENOTDIR, errno.ELOOP})
 """What systems answer to who opens as a folder what is a file, or a link."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+def _not_what_was_written() -> MediumDamaged:
+    return MediumDamaged(reason=Text("写入后读回的内容不一致", "what was read back is not what was written"))
 
 
 class _Compared(Exception):

@@ -86,6 +86,7 @@ class MemoryMedium:
         cut_at: Raise `PowerCut` in place of this operation and of every later one.
         fail_at: Raise `failure` in place of this operation; of every later one too if `forever`.
         looks_empty: A pulled stick as the cache shows it: an empty, healthy folder that cannot be synced.
+        says_read_only: What the system says of the mount; a stick may refuse all the same.
     """
 
     def __init__(self, root: Tree | None = None) -> None:
@@ -96,6 +97,7 @@ class MemoryMedium:
         self.failure = errno.EIO
         self.forever = False
         self.looks_empty = False
+        self.says_read_only = False
         self.room = 1 << 30
         self._open: dict[int, Tree] = {}
         self.log: list[str] = []
@@ -215,7 +217,8 @@ class MemoryMedium:
         return self.room
 
     def read_only(self, folder: Folder) -> bool:
-        return False
+        self.step("how mounted")
+        return self.says_read_only
 
 
 class _Reader(io.BytesIO):
