@@ -6,12 +6,11 @@ import shutil
 
 import pytest
 
-from online_station.shell.setup import opened, read_settings
-from online_station.shell.trust import Trust
-from online_station.shell.visit import synchronise
 from online_station.core.decide import DEFAULT_POLICY
+from online_station.shell.setup import opened, read_settings
 from online_station.shell.store import CAME, LEFT
-from online_station.shell.visit import outgoing_mark, sticks_of
+from online_station.shell.trust import Trust
+from online_station.shell.visit import outgoing_mark, sticks_of, synchronise
 from shared.errors import MediumReadOnly, MediumUnprepared, NameTaken, StationBusy
 from shared.ids import Nonce
 from shared.medium import LocalFiles, Stick

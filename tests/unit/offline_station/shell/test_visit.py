@@ -389,7 +389,7 @@ def test_a_container_of_several_machines_stays_when_only_ones_own_part_is_done_w
     assert sync(station).taken == [made.name.file_name(".txt")]
     station.result()
     station.clear()
-    forward(station, days=7)
+    forward(station, days=8)
     assert sync(station).removed == []
     assert [path.name for path in (stick / "TAXFERRY/to-offline").iterdir()] == [box.name]
 

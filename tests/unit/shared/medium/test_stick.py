@@ -409,7 +409,7 @@ def test_a_container_whose_source_changed_meanwhile_is_not_placed(folder: Path, 
     items = outgoing(tmp_path, 7)
     items[3].path.write_bytes(b"x" * items[3].size)
     with prepared(folder) as stick:
-        with pytest.raises(OSError):  # noqa: PT011  which one, is the container's own matter
+        with pytest.raises(OSError):
             stick.place_batch(items, Direction.TO_ONLINE, now=NOW)
         assert os.listdir(folder / "TAXFERRY/to-online") == []
 
@@ -601,10 +601,10 @@ def test_a_file_that_changed_its_length_after_the_listing_is_worth_nothing(folde
         path.write_bytes(b"short")
         entry = first(stick)
         path.write_bytes(now_there)
-        read = b""
+        read = bytearray()
+        blocks = stick.blocks(entry)
         with pytest.raises(MediumDamaged, match=REPORT):
-            for block in stick.blocks(entry):
-                read += block
+            list(map(read.extend, blocks))
         assert len(read) <= entry.size
 
 
