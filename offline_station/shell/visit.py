@@ -148,11 +148,11 @@ class Lookout:
         self._home, self._clock, self._everyone = home, clock, everyone
         self._seen: Hashable = None
         self._sticks: Sticks | None = None
-        self._mark: Hashable = None
+        self._mark: frozenset[Hashable] = frozenset()
         self._outbox = home.outbox
 
-    def look(self) -> tuple[Sequence[FoundStick], Hashable]:
-        """Return what is in, and what differs when something new waits to be put on a stick."""
+    def look(self) -> tuple[Sequence[FoundStick], frozenset[Hashable]]:
+        """Return what is in, and what waits to be put on a stick."""
         seen = tuple(_stamp(path) for path in (self._home.card, self._home.station))
         if self._sticks is None or seen != self._seen:
             with Station.open(self._home, self._clock, exclusive=False) as station:
@@ -161,7 +161,7 @@ class Lookout:
                 self._sticks = replace(sticks, memory=_Remembered(last), to_place=lambda: to_place)
                 self._mark, self._outbox = outgoing_mark(station, everyone=False), station.outbox
             self._seen = seen
-        return self._sticks.found(), (self._mark, _names_in(self._outbox) if self._everyone else ())
+        return self._sticks.found(), self._mark | (_names_in(self._outbox) if self._everyone else frozenset())
 
 
 def _stamp(path: Path) -> Hashable:
@@ -242,18 +242,19 @@ def has_outgoing(station: Station) -> bool:
     )
 
 
-def outgoing_mark(station: Station, *, everyone: bool) -> Hashable:
-    """Return what differs when something new waits to be put on a stick."""
+def outgoing_mark(station: Station, *, everyone: bool) -> frozenset[Hashable]:
+    """Return what waits to be put on a stick, each in words that only it has."""
     copy = station.card.open_copy()
-    waiting = copy.report_digest if copy is not None and copy.success is None else None
-    acks = tuple(sorted(copy.nonce for copy, _ in station.waiting_acks()))
-    return (waiting, acks, _names_in(station.outbox) if everyone else ())
+    found: set[Hashable] = {("ack", copy.nonce) for copy, _ in station.waiting_acks()}
+    if copy is not None and copy.success is None and copy.report_digest is not None:
+        found.add(("report", copy.report_digest))
+    return frozenset(found) | (_names_in(station.outbox) if everyone else frozenset())
 
 
-def _names_in(folder: Path) -> tuple[str, ...]:
+def _names_in(folder: Path) -> frozenset[Hashable]:
     with contextlib.suppress(OSError):
-        return tuple(sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")))
-    return ()
+        return frozenset(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    return frozenset()
 
 
 # The visit
@@ -388,7 +389,7 @@ def _take(station: Station, harvest: Harvest, visit: Visit, *, everyone: bool) -
             moved = keep_aside(seen.copy, seen.name, seen.sha256, quarantine, seen.error, now)
         visit.refused.append(Refusal(seen.name, seen.error, moved))
     # What was whole in a damaged container was taken; that something may be missing has to be said.
-    visit.refused.extend(Refusal(box.name, box.error) for box in harvest.containers if box.error is not None)
+    visit.refused.extend(Refusal(name, error) for name, error in harvest.broken(Direction.TO_OFFLINE))
 
 
 def _take_result(station: Station, seen: Seen, visit: Visit) -> None:

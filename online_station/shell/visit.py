@@ -116,9 +116,9 @@ def sticks_of(store: Store, station: str) -> Sticks:
     return Sticks(station, _Memory(store), wanted, lambda: any(row.left is None for row in _outgoing(store)))
 
 
-def outgoing_mark(store: Store) -> Hashable:
-    """Return what differs when something new waits to be put on a stick."""
-    return tuple(sorted((row.digest, row.snapshot.result_no) for row in _outgoing(store)))
+def outgoing_mark(store: Store) -> frozenset[Hashable]:
+    """Return what waits to be put on a stick, each in words that only it has."""
+    return frozenset((row.digest, row.snapshot.result_no) for row in _outgoing(store))
 
 
 def slip(path: Path, *, station: str, home: Home, store: Store, trust: Trust, now: datetime) -> Slip:
@@ -246,9 +246,8 @@ def _take(harvest: Harvest, visit: Visit, home: Home, store: Store, inbox: Path,
         taken = _into_inbox(seen, facts, inbox)
         if taken not in visit.taken:
             visit.taken.append(taken)
-    # What was whole in a damaged container was taken; that something may be missing has to be said. Our own are packed anew.
-    damaged = [box for box in harvest.containers if box.direction is not Direction.TO_OFFLINE]
-    visit.problems.extend(box.error for box in damaged if box.error is not None)
+    # What was whole in a damaged container was taken; that something may be missing has to be said.
+    visit.problems.extend(error for _, error in harvest.broken(Direction.TO_ONLINE))
 
 
 def _into_inbox(seen: Seen, facts: Facts, inbox: Path) -> str:

@@ -314,6 +314,13 @@ class Harvest:
             and facts.supersedes(seen.facts)
         )
 
+    def broken(self, direction: Direction) -> list[tuple[str, TaxferryError]]:
+        """Return the damaged containers, and why, that who reads this direction's folder has to be told of.
+
+        Whoever writes there puts what is missing there again in the same visit.
+        """
+        return [(box.name, box.error) for box in self.containers if box.error and box.direction in (direction, None)]
+
     def packed(self, direction: Direction) -> dict[tuple[str, str], str]:
         """Return name and SHA-256 of what lies in whole containers, with the container's name."""
         whole = {seen.name for seen in self.containers if seen.direction is direction and seen.error is None}

@@ -236,7 +236,7 @@ def test_what_waits_differs_when_something_new_does(station_desk, stick):
     (digest,) = used_up(desk, [0])
     (one, waits) = mark()
     visit(desk, stick)
-    assert mark() == (one, False), "lying on a stick is no reason to visit it again, and no work for one"
+    assert mark() == (one, False), "lying on a stick is no reason to visit it again"
     desk.ack(digest)
     desk.once()
     assert mark() == (none, False)

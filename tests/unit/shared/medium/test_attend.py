@@ -12,10 +12,14 @@ from shared.medium.find import FoundStick, MediumState
 from shared.medium.stick import StickIdentity
 
 
-def stick(name: str = "red", *, waiting: int = 0, state: MediumState = MediumState.EMPTY, at: str = "") -> FoundStick:
-    return FoundStick(
-        Path(at or f"/media/{name}"), state, StickIdentity(f"{name:0>16}", name, "", ""), label=name, waiting=waiting
-    )
+def stick(name: str = "red", *files: str, state: MediumState = MediumState.EMPTY, at: str = "") -> FoundStick:
+    identity = StickIdentity(f"{name:0>16}", name, "", "")
+    return with_files(FoundStick(Path(at or f"/media/{name}"), state, identity, label=name), *files)
+
+
+def with_files(found: FoundStick, *files: str, size: int = 1) -> FoundStick:
+    work = frozenset(("to-online", name, size) for name in files)
+    return replace(found, waiting=len(work), work=work)
 
 
 Step = Callable[["World"], None]
@@ -27,7 +31,7 @@ class World:
 
     steps: list[Step]
     sticks: list[FoundStick] = field(default_factory=list)
-    outgoing: Hashable = None
+    outgoing: frozenset[Hashable] = frozenset()
     now: float = 1000.0
     failing: set[str] = field(default_factory=set)
     visits: list[str] = field(default_factory=list)
@@ -36,7 +40,7 @@ class World:
     during: Callable[[FoundStick], None] = lambda _: None
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def survey(self) -> tuple[Sequence[FoundStick], Hashable]:
+    def survey(self) -> tuple[Sequence[FoundStick], frozenset[Hashable]]:
         return list(self.sticks), self.outgoing
 
     def visit(self, found: FoundStick) -> bool:
@@ -104,7 +108,7 @@ def test_the_same_stick_in_another_place_is_visited_there() -> None:
 
 def test_something_new_that_waits_to_go_out_lets_every_stick_be_visited_again() -> None:
     def sealed(world: World) -> None:
-        world.outgoing = ("report",)
+        world.outgoing = frozenset({"report"})
 
     world = World([nothing, sealed, nothing], [stick("red"), stick("blue")]).run()
     assert world.visits == ["red", "blue", "red", "blue"]
@@ -112,15 +116,33 @@ def test_something_new_that_waits_to_go_out_lets_every_stick_be_visited_again() 
 
 def test_something_new_on_the_stick_lets_it_be_visited_again() -> None:
     def arrived(world: World) -> None:
-        world.sticks = [replace(world.sticks[0], waiting=1)]
+        world.sticks = [with_files(world.sticks[0], "a", "b")]
 
-    assert World([nothing, arrived, nothing], [stick()]).run().visits == ["red", "red"]
+    def replaced(world: World) -> None:
+        world.sticks = [with_files(world.sticks[0], "a", "b", size=2)]
+
+    assert World([nothing, arrived, nothing], [stick("red", "a")]).run().visits == ["red", "red"]
+    assert World([nothing, replaced, nothing], [stick("red", "a", "b")]).run().visits == ["red", "red"]
+
+
+def test_what_is_done_with_is_no_reason_to_begin_again() -> None:
+    """A person who was told to pull the stick must not be told a moment later to leave it in."""
+
+    def taken_in(world: World) -> None:
+        world.sticks = [with_files(world.sticks[0], "a")]
+        world.outgoing = frozenset({"1"})
+
+    def again(world: World) -> None:
+        world.sticks = [with_files(world.sticks[0], "a", "b")]
+
+    world = World([taken_in, nothing, again, nothing], [stick("red", "a", "b")], frozenset({"1", "2"})).run()
+    assert world.visits == ["red", "red"], "what went and came back is new"
 
 
 def test_what_a_visit_itself_changes_is_no_news() -> None:
     def during(_found: FoundStick) -> None:
-        world.sticks = [replace(world.sticks[0], waiting=3, state=MediumState.WORK)]
-        world.outgoing = ("on the stick now",)
+        world.sticks = [replace(with_files(world.sticks[0], "a"), state=MediumState.WORK)]
+        world.outgoing = frozenset({"on the stick now"})
 
     world = World([nothing, nothing], [stick()])
     world.during = during
