@@ -30,9 +30,10 @@ docs: $(VENV)/.ready-docs  ## the manual, into build/docs; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 pages: setup     ## rewrite the manual's pages that come from the code
 	$(BIN)/python -m docs.generate
-bench: setup     ## memory and speed, with a million invoices
+bench: setup     ## memory and speed, with a million invoices and a thousand reports
 	$(BIN)/python -m benchmarks.envelope
 	$(BIN)/python -m benchmarks.ledger
+	$(BIN)/python -m benchmarks.stick
 check: lint types contracts test docs  ## everything that a change must pass
 
 $(VENV)/.ready: pyproject.toml

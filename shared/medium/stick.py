@@ -667,12 +667,16 @@ class Stick:
         It is synced before it is compared: what is adopted lies on the medium.
         """
         with self._errors(needed=size):
-            for name in self._files.names(folder, _MAX_ENTRIES):
+            # Those that lay here when the visit began, and one of this visit that could not be removed: to list the
+            # folder for each of a thousand files takes longer than to write some of them.
+            for name in dict.fromkeys((*self._parts_seen, str(ours))):
                 part = parse_part_name(name)
                 if part is None or (part.name, part.digest8) != (ours.name, ours.digest8):
                     continue
                 look = self._files.look(folder, name)
-                if look is not None and look.regular and look.size == size:
+                if look is None:
+                    continue
+                if look.regular and look.size == size:
                     self._files.sync_name(folder, name)
                     if self._compare(folder, name, size, produce) == "same":
                         return name
@@ -712,17 +716,35 @@ class Stick:
         with self._errors(needed=size):
             file = self._files.create(folder, part)
         closed = False
+        # What comes in pieces (a container's headers and members) is written in whole blocks: a write that begins or
+        # ends elsewhere makes a slow medium read a block of its own and write it twice.
+        block, filled = bytearray(_CHUNK), 0
 
-        def write(block: bytes) -> None:
-            nonlocal written
-            digest.update(block)
-            written += len(block)
+        def out() -> None:
+            nonlocal filled, written
+            whole = block if filled == _CHUNK else block[:filled]
+            digest.update(whole)
             with self._errors(needed=size):
-                file.write(block)
-            advanced(len(block))
+                file.write(whole)
+            written += filled
+            advanced(filled)
+            filled = 0
+
+        def write(data: bytes) -> None:
+            nonlocal filled
+            at = 0
+            while at < len(data):
+                more = min(len(data) - at, _CHUNK - filled)
+                block[filled : filled + more] = memoryview(data)[at : at + more]
+                at += more
+                filled += more
+                if filled == _CHUNK:
+                    out()
 
         try:
             produce(write)
+            if filled:
+                out()
             with self._errors(needed=size):
                 self._sync_new(folder, file)
                 closed = True
