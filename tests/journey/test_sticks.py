@@ -27,9 +27,10 @@ from online_station import cli as online_cli
 from shared.clock import FixedClock, SystemClock
 from tests.journey.test_wrong_turns import Firm, firm, office
 from tests.support.loop_mount import ext4_image, may_mount, mounted, quiet
+from tests.support.reading import read_apart, read_in_process
 from tests.support.tools import tool
 
-__all__ = ["firm", "office"]
+__all__ = ["firm", "office", "read_apart", "read_in_process"]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60
@@ -68,6 +69,7 @@ def days_later(days: float) -> Iterator[None]:
         yield
 
 
+@pytest.mark.usefixtures("read_apart")
 def test_the_same_report_on_two_sticks_is_filed_once_and_cleared_once(firm: Callable[..., Firm]) -> None:
     us = firm()
     us.declare()
@@ -331,10 +333,20 @@ def test_attended_stations_serve_a_stick_that_comes_and_goes_and_what_is_new_whi
         assert watch.stop()["visits"] >= 3
 
 
-def test_a_bare_folder_in_place_of_the_stick_is_not_written_to(firm: Callable[..., Firm]) -> None:
+def test_what_cannot_be_used_and_a_bare_folder_in_place_of_the_stick_have_their_exit_codes(
+    firm: Callable[..., Firm],
+) -> None:
     us = firm()
-    us.report()
+    made = us.report()
     red = new_stick(us, "红")
+    (red / "TAXFERRY" / "to-offline" / f"{made['stem']}.txt").mkdir()
+    said = us.offline("stick", "sync", red, expect=1).data
+    assert [refusal["code"] for refusal in said["refused"]] == ["B3503"]
+    assert (said["placed"], said["safe"]) == ([f"{made['stem']}.dat"], True)
+    (red / f"{made['stem']}.ack").write_bytes(b"")
+    said = us.online("stick", "sync", red, expect=35)
+    assert [error["code"] for error in said.answer["errors"]] == ["B3503"]
+    assert (said.data["taken"], said.data["safe"]) == ([f"{made['stem']}.dat"], True)
     shutil.rmtree(red)
     red.mkdir()
     us.offline("stick", "sync", red, expect=32)

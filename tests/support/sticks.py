@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from shared.clock import format_time
-from shared.medium import Direction, Stick, container, reader
+from shared.medium import Direction, Stick, container
 from shared.medium.carry import Cargo
 from shared.medium.reading import Facts, Harvest, Request, read_stick
 from shared.medium.stick import Outgoing
@@ -110,12 +110,6 @@ def request(path: Path, scratch: Path, *, world: Pki | None = None, **changes: A
 
 def _base64(item: Any) -> str:
     return base64.b64encode(item.public_bytes(Encoding.DER)).decode("ascii")
-
-
-def in_process(module: str, asked: dict[str, object], **_: object) -> Iterator[dict[str, object]]:
-    """Read in this process: for tests of what is done with what was found."""
-    assert module == "shared.medium.reader"
-    yield from reader.work(asked)
 
 
 def saying(messages: Iterable[object]) -> Callable[..., Iterator[object]]:

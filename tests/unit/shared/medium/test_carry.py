@@ -18,16 +18,14 @@ from shared.medium.reading import Facts, Seen
 from shared.medium.stick import Outgoing
 from tests.support import texts
 from tests.support.pki import NOW, TAXPAYER
-from tests.support.sticks import STATION, cargo_of, in_process, name_of, ours, prepared, result_for
+from tests.support.reading import read_in_process
+from tests.support.sticks import STATION, cargo_of, name_of, ours, prepared, result_for
 from tests.support.sticks import reading as read
+
+__all__ = ["read_in_process"]
 
 TO = Direction.TO_OFFLINE
 MANY = HANDFUL + 2
-
-
-@pytest.fixture(autouse=True)
-def _read_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "run_confined", in_process)
 
 
 @pytest.fixture

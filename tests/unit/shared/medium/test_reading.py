@@ -18,10 +18,10 @@ from shared.medium.reading import Facts, Told, sweep_scratch
 from shared.text import Text
 from tests.support.online import make_report
 from tests.support.pki import TAXPAYER
+from tests.support.reading import run_here
 from tests.support.sticks import (
     container_of,
     file_of,
-    in_process,
     name_of,
     ours,
     prepared,
@@ -79,7 +79,7 @@ def test_a_process_apart_finds_the_same_as_this_one_would(
         assert len(list(scratch.iterdir())) == 1
     assert list(scratch.iterdir()) == []
     assert "process" in apart.protections
-    monkeypatch.setattr(module, "run_confined", in_process)
+    monkeypatch.setattr(module, "run_confined", run_here)
     with reading(stick, scratch) as here:
         assert [s.copy.read_bytes() for s in here.files if s.copy] == copies
 
