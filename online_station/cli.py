@@ -835,7 +835,7 @@ def stick_sync(context: Context, folder: Path | None) -> Outcome:
             progress=context.progress,
         )
     lines, warnings = visit_words(done)
-    errors = [*done.problems, *([done.failure] if done.failure is not None else [])]
+    errors = _once_each([*done.problems, *([done.failure] if done.failure is not None else [])])
     code = ExitCode.OK if done.failure is None else done.failure.exit_code
     return Outcome(visit_json(done), lines, after_visit(done), warnings, code, errors)
 

@@ -84,7 +84,7 @@ class FilePort(Protocol):
         ...
 
     def append(self, folder: Folder, name: str, data: bytes) -> None:
-        """Add to a file's end, making it if need be."""
+        """Add to a file's end, making it if need be; it is not synced."""
         ...
 
     def sync_file(self, file: BinaryIO) -> None:
@@ -200,7 +200,7 @@ class LocalFiles:
         return os.fdopen(os.open(where, _CREATE, 0o644, dir_fd=base), "wb")
 
     def append(self, folder: Folder, name: str, data: bytes) -> None:
-        """Add to a file's end, making it if need be."""
+        """Add to a file's end, making it if need be; it is not synced."""
         where, base = self._at(folder, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY | _CLOEXEC | _NOFOLLOW
         with os.fdopen(os.open(where, flags, 0o644, dir_fd=base), "ab") as file:
@@ -208,9 +208,6 @@ class LocalFiles:
             # makes the system declare the medium read-only. To cut it off at its own length gives the rest back.
             os.ftruncate(file.fileno(), os.fstat(file.fileno()).st_size)
             file.write(data)
-            file.flush()
-            self.sync_folder(folder)  # what is allocated first, as in `Stick._sync_new`
-            self.sync_file(file)
 
     def sync_file(self, file: BinaryIO) -> None:
         """Let what was written reach the medium."""

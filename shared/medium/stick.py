@@ -791,13 +791,18 @@ class Stick:
         return True
 
     def _log(self, now: datetime, direction: Direction, lines: Sequence[tuple[str, str, int]]) -> None:
-        """Add lines to the transfer log, for people. Its loss is allowed: no error is raised (STICK-11)."""
+        """Add lines to the transfer log, for people. Its loss is allowed, and no error (STICK-11).
+
+        Raises:
+            MediumError: The marker's folder cannot be synced: that is not the log's loss alone.
+        """
         if self._marker is None:
             return
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\r\n")
         for name, digest, size in lines:
             writer.writerow([format_time(now), self._station, direction.value, name, digest, size])
+        noted = False
         with contextlib.suppress(OSError):
             look = self._files.look(self._marker, LOG)
             if look is not None and (not look.regular or look.size > _MAX_LOG):
@@ -808,6 +813,12 @@ class Stick:
             if look is None or look.size == 0:
                 data = _BOM + (",".join(_LOG_HEADER) + "\r\n").encode() + data
             self._files.append(self._marker, LOG, data)
+            noted = True
+        if noted:
+            with self._errors(), _allow_read_only():
+                self._files.sync_folder(self._marker)  # as for a new file: what is allocated goes first
+            with contextlib.suppress(OSError):
+                self._files.sync_name(self._marker, LOG)
 
     def _sweep_own(self) -> None:
         """Remove the parts that an earlier visit of this station left (STICK-4)."""

@@ -133,13 +133,8 @@ def test_people_are_told_that_they_can_pull_the_stick_out_only_if_all_went_well(
     (stick / "TAXFERRY/to-offline").write_bytes(b"")
     status, out, err = run("stick", "sync", stick, json_wanted=False)
     assert status == 35
-    assert "trust.txt" in err
+    assert err.count("TAXFERRY/to-offline") == 1, "what keeps everything from being placed is said once"
     assert "没有新文件" not in out
-    (stick / "TAXFERRY/to-offline/trust.txt").rmdir()
-    (stick / "TAXFERRY/to-offline").rmdir()
-    (stick / "TAXFERRY/to-offline").write_bytes(b"")  # nothing can be placed
-    status, out, err = run("stick", "sync", stick, json_wanted=False)
-    assert status == 35
     assert "可以拔出" not in out + err
 
 
