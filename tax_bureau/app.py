@@ -19,8 +19,8 @@ from starlette.routing import Route
 
 from shared.envelope.seal import MAX_FILE_BYTES
 from shared.errors import NameInvalid, SignatureRefused
-from shared.ids import parse_report_digest, parse_taxpayer_id
 from shared.httpsig import parse_content_digest
+from shared.ids import parse_report_digest, parse_taxpayer_id
 from shared.model.fields import MAX_TEXT_BYTES
 from shared.model.standing import ReportStatus
 from shared.text import Text, both

@@ -218,9 +218,7 @@ class Desk:
             if wait > 0:
                 raise Refusal(
                     Kind.OTHER_UPLOAD,
-                    Text(
-                        "这份报告正由另一个文件分段上传", "another file of this report is being uploaded in parts"
-                    ),
+                    Text("这份报告正由另一个文件分段上传", "another file of this report is being uploaded in parts"),
                     retry_after=math.ceil(wait),
                 )
             partial = None

@@ -25,7 +25,11 @@ _PART_FIELDS: Final[list[Json]] = [
         "schema": {"type": "string", "pattern": pattern},
     }
     for name, description, pattern in (
-        ("Content-Range", "Of a part: its first and last position, and the file's size.", "^bytes [0-9]+-[0-9]+/[0-9]+$"),
+        (
+            "Content-Range",
+            "Of a part: its first and last position, and the file's size.",
+            "^bytes [0-9]+-[0-9]+/[0-9]+$",
+        ),
         ("Repr-Digest", "Beside Content-Range: of the whole file.", "^sha-256=:[A-Za-z0-9+/]{43}=:$"),
     )
 ]

@@ -66,7 +66,6 @@ def _untold(_arrived: int, _size: int) -> None:
     """Tell nobody."""
 
 
-
 @dataclass(frozen=True)
 class Processing:
     """The bureau answered `Y`.
@@ -231,7 +230,7 @@ class HttpGateway:
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._upload_seconds = upload_seconds
-        self._part_bytes = part_bytes
+        self.part_bytes = part_bytes
         self._monotonic = monotonic
         self._session = requests.Session()
         # No .netrc, no variables: what is sent where is decided by `init` alone.
@@ -260,7 +259,7 @@ class HttpGateway:
                     )
                 )
             size = file.tell()
-            if size > self._part_bytes:
+            if size > self.part_bytes:
                 return self._put_parts(digest, file, size, bytes.fromhex(sha256), progress)
             file.seek(0)
             answer = self._put_octets(digest, _FileBody(file, size), bytes.fromhex(sha256))
@@ -284,7 +283,7 @@ class HttpGateway:
         offset = reached = self._offset(digest, size)
         detours = 0
         while True:
-            length = min(self._part_bytes, size - offset)
+            length = min(self.part_bytes, size - offset)
             answer = self._put_part(digest, file, (offset, length, size), sha256)
             if answer.status == 202:
                 told = self._told_offset(answer, digest)
@@ -306,9 +305,7 @@ class HttpGateway:
                 raise OutcomeUnknown(report=digest[:12])
             offset = told
 
-    def _put_part(
-        self, digest: str, file: BinaryIO, where: tuple[int, int, int], whole_sha256: bytes
-    ) -> _Answer:
+    def _put_part(self, digest: str, file: BinaryIO, where: tuple[int, int, int], whole_sha256: bytes) -> _Answer:
         offset, length, size = where
         file.seek(offset)
         part = _FileBody(file, length)
