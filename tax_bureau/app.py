@@ -18,19 +18,22 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from shared.envelope.seal import MAX_FILE_BYTES
-from shared.errors import NameInvalid
+from shared.errors import NameInvalid, SignatureRefused
+from shared.httpsig import parse_content_digest
 from shared.ids import parse_report_digest, parse_taxpayer_id
 from shared.model.fields import MAX_TEXT_BYTES
+from shared.model.standing import ReportStatus
 from shared.text import Text, both
 from tax_bureau.caller import Doorkeeper, Request
+from tax_bureau.desk import Taken
 from tax_bureau.home import Bureau
 from tax_bureau.openapi import document
+from tax_bureau.parts import MAX_PART_BYTES, Part, Partial, parse_range
 from tax_bureau.refusal import Kind, Refusal
 from tax_bureau.spool import Arrival, TooLarge
 
 STATUS: Final[dict[Kind, int]] = {
     Kind.BAD_REQUEST: 400,
-    Kind.PARTIAL_UPLOAD: 400,
     Kind.BODY_DIGEST: 400,
     Kind.UNSIGNED: 401,
     Kind.CLOCK_SKEW: 401,
@@ -41,6 +44,8 @@ STATUS: Final[dict[Kind, int]] = {
     Kind.UNKNOWN_REPORT: 404,
     Kind.SEQUENCE_TAKEN: 409,
     Kind.NOT_SUCCEEDED: 409,
+    Kind.PART_OFFSET: 409,
+    Kind.OTHER_UPLOAD: 409,
     Kind.TOO_LARGE: 413,
     Kind.DIGEST_MISMATCH: 422,
     Kind.REPORT_INVALID: 422,
@@ -81,36 +86,39 @@ class _Gateway:
         self._door = Doorkeeper(bureau.store, bureau.clock)
 
     async def put_report(self, http: HttpRequest) -> Response:
-        """Take a `.dat`."""
+        """Take a `.dat`, or a part of one."""
         request = _received(http)
         promised = request.body_sha256()
-        if request.header("content-range"):
-            raise Refusal(
-                Kind.PARTIAL_UPLOAD,
-                Text(
-                    "本税局暂不接受分段上传，请整个文件一次上传",
-                    "this bureau takes no uploads in parts: send the whole file at once",
-                ),
-            )
-        _check_length(request, MAX_FILE_BYTES)
+        part = _part(request, promised) if request.header("content-range") else None
+        limit = part.size if part is not None else MAX_FILE_BYTES
+        _check_length(request, limit)
         key = await run_in_threadpool(self._door.admit, request)
         digest = _digest(http)
         await run_in_threadpool(self._desk.check_upload, key, digest)
-        upload = self._bureau.spool.begin(MAX_FILE_BYTES)
+        upload = self._bureau.spool.begin(limit)
         try:
             async for chunk in http.stream():
                 upload.write(chunk)
-            arrival: Arrival = await run_in_threadpool(upload.finish)
+            arrival: Arrival = await run_in_threadpool(lambda: upload.finish(durable=part is None))
             _check_promise(promised, arrival.sha256)
-            taken = await run_in_threadpool(self._desk.take, key, digest, arrival)
+            if part is None:
+                taken: Taken | Partial = await run_in_threadpool(self._desk.take, key, digest, arrival)
+                await run_in_threadpool(self._desk.forget_parts, key, digest)
+            elif arrival.size_bytes != part.size:
+                raise _not_that_long()
+            else:
+                taken = await run_in_threadpool(self._desk.take_part, key, digest, part, arrival)
         except TooLarge:
-            raise _too_large(MAX_FILE_BYTES) from None
+            raise _too_large(MAX_FILE_BYTES) if part is None else _not_that_long() from None
         except ClientDisconnect:
             raise Refusal(Kind.BAD_REQUEST, Text("上传中断", "the upload ended early")) from None
         except OSError as error:
             raise Refusal(Kind.BUSY, Text("税局暂时不能存放文件", "the bureau cannot store files now")) from error
         finally:
             upload.abandon()
+        if isinstance(taken, Partial):
+            status = ReportStatus(report_digest=digest, state="partial", offset=taken.offset)
+            return JSONResponse(status.model_dump(mode="json"), 202, headers=_NO_STORE)
         return _text(taken.receipt, 201 if taken.new else 200)
 
     async def get_report(self, http: HttpRequest) -> Response:
@@ -209,6 +217,32 @@ def _digest(http: HttpRequest) -> str:
         raise Refusal(Kind.BAD_REQUEST, error.text) from None
 
 
+def _part(request: Request, sha256: bytes) -> Part:
+    """Return what a request says about the part of a file that it brings (GW-30)."""
+    found = parse_range(request.header("content-range"))
+    if found is None:
+        raise Refusal(Kind.BAD_REQUEST, Text("Content-Range 无效", "Content-Range is invalid"))
+    whole = request.header("repr-digest")
+    if not whole:
+        raise Refusal(Kind.BAD_REQUEST, Text("缺少 Repr-Digest", "Repr-Digest is missing"))
+    try:
+        part = Part(*found, sha256=sha256, whole_sha256=parse_content_digest(whole))
+    except SignatureRefused as error:
+        raise Refusal(Kind.BAD_REQUEST, error.text) from None
+    if part.total > MAX_FILE_BYTES:
+        raise _too_large(MAX_FILE_BYTES)
+    if part.size > MAX_PART_BYTES:
+        raise _too_large(MAX_PART_BYTES)
+    return part
+
+
+def _not_that_long() -> Refusal:
+    return Refusal(
+        Kind.BAD_REQUEST,
+        Text("这一段的长度与 Content-Range 不符", "the part is not as long as Content-Range says"),
+    )
+
+
 def _check_length(request: Request, limit: int) -> None:
     """Refuse a body that says itself that it is too large, before reading any of it."""
     length = request.header("content-length")
@@ -246,8 +280,12 @@ def _text(data: bytes, status: int, headers: dict[str, str] | None = None) -> Re
     return Response(data, status, {**_NO_STORE, **(headers or {})}, media_type=_TEXT)
 
 
-def problem(status: int, kind: str, text: Text, code: str, **more: object) -> Response:
+def problem(
+    status: int, kind: str, text: Text, code: str, *, retry_after: int | None = None, **more: object
+) -> Response:
     """Return an answer of RFC 9457; `code` is the field's number where the field has one."""
+    if retry_after is None and status == 429:
+        retry_after = _BUSY_SECONDS
     return JSONResponse(
         {
             "type": f"urn:taxferry:problem:{kind}",
@@ -259,7 +297,7 @@ def problem(status: int, kind: str, text: Text, code: str, **more: object) -> Re
             **more,
         },
         status,
-        headers={**_NO_STORE, **({"Retry-After": str(_BUSY_SECONDS)} if status == 429 else {})},
+        headers={**_NO_STORE, **({"Retry-After": str(retry_after)} if retry_after is not None else {})},
         media_type="application/problem+json",
     )
 
@@ -267,7 +305,7 @@ def problem(status: int, kind: str, text: Text, code: str, **more: object) -> Re
 async def _refused(_http: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     more = {**error.more, **({"field_code": error.field_code} if error.field_code else {})}
-    return problem(STATUS[error.kind], error.kind.value, error.text, error.code, **more)
+    return problem(STATUS[error.kind], error.kind.value, error.text, error.code, retry_after=error.retry_after, **more)
 
 
 async def _http_error(_http: HttpRequest, error: Exception) -> Response:

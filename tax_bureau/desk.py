@@ -35,6 +35,7 @@ from tax_bureau.judge import envelope_opened, machines_complete, order
 from tax_bureau.judge.detail import read_content
 from tax_bureau.judge.facts import Declaration, Examination, Facts, Figures, Finding
 from tax_bureau.keyring import Keyring
+from tax_bureau.parts import GIVES_WAY_SECONDS, Part, Partial, Parts, TooManyUploads
 from tax_bureau.refusal import Kind, Refusal
 from tax_bureau.spool import Arrival, Spool
 from tax_bureau.store import Report, StationKey, Store, StoredResult, Transaction
@@ -44,6 +45,7 @@ SUPERSEDED: Final = "SUPERSEDED"
 _PROCESSING_SETTING: Final = "processing_seconds"
 _DEFAULT_PROCESSING_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 60.0
+_PROVING_SECONDS: Final = 5
 _UNDECIDED: Final = (BureauState.STORED, BureauState.WAITING, BureauState.FAILED)
 
 
@@ -76,19 +78,24 @@ class Answer:
 class Desk:
     """The bureau's work on reports."""
 
-    def __init__(self, store: Store, keyring: Keyring, spool: Spool, clock: Clock, filing_day: FilingDay) -> None:
+    def __init__(
+        self, store: Store, keyring: Keyring, spool: Spool, parts: Parts, clock: Clock, filing_day: FilingDay
+    ) -> None:
         """Work with these.
 
         Args:
             store: The memory.
             keyring: The bureau's keys.
             spool: The received files.
+            parts: The uploads in parts that are under way.
             clock: The bureau's time, which is the time of every decision.
             filing_day: The official calendar.
         """
         self._store = store
         self._keyring = keyring
         self._spool = spool
+        self._parts = parts
+        self._proving: set[tuple[str, str]] = set()
         self._clock = clock
         self._filing_day = filing_day
 
@@ -99,12 +106,12 @@ class Desk:
 
     def sweep(self) -> int:
         """Remove uploads that a crash left behind before they were taken; return how many."""
+        now = self._clock.now().timestamp()
+        return self._spool.sweep(now, self._on_file) + self._parts.sweep(now, self._on_file, at_start=True)
 
-        def on_file(digest: str) -> bool:
-            with self._store.read() as tx:
-                return tx.report(digest) is not None
-
-        return self._spool.sweep(self._clock.now().timestamp(), on_file)
+    def _on_file(self, digest: str) -> bool:
+        with self._store.read() as tx:
+            return tx.report(digest) is not None
 
     # --- taking in -------------------------------------------------------------------------------------------------
 
@@ -154,6 +161,112 @@ class Desk:
             # The file has its name before the row exists: a row never points at nothing.
             self._spool.accept(arrival, digest)
             return self._take_new(tx, key, proven, arrival, now)
+
+    def take_part(self, key: StationKey, digest: str, part: Part, arrival: Arrival) -> Taken | Partial:
+        """Take a part of a large report (GW-30 to GW-36); with the last one, the report.
+
+        Args:
+            key: Who brings it.
+            digest: What the request says the report is.
+            part: What the request says about the part; its digest was compared with its octets.
+            arrival: Its octets.
+
+        Returns:
+            What a whole upload returns, if the bureau has the report now; otherwise how far the upload is.
+
+        Raises:
+            Refusal: The part does not count. If it is the whole that is refused, nothing of it is kept.
+        """
+        self._parts.sweep(self._clock.now().timestamp(), self._on_file)
+        with self._parts.locked(key.taxpayer_id, digest):
+            taken = self._take_known(key, digest, part)
+            if taken is not None:
+                self._parts.discard(key.taxpayer_id, digest)
+                return taken
+            now = self._clock.now().timestamp()
+            partial = self._upload_for(key, digest, part, now)
+            if part.first != partial.offset:
+                if self._parts.holds(partial, part):
+                    return partial
+                raise _not_at_offset(partial.offset)
+            longer = self._parts.append(partial, part, arrival.path, now)
+            return self._take_whole(key, longer) if part.is_last else longer
+
+    def forget_parts(self, key: StationKey, digest: str) -> None:
+        """Forget the parts of a report that came in one piece after all."""
+        with self._parts.locked(key.taxpayer_id, digest):
+            self._parts.discard(key.taxpayer_id, digest)
+
+    def _take_known(self, key: StationKey, digest: str, part: Part) -> Taken | None:
+        """Take a report again whose very octets are on file: they need not come once more (GW-36)."""
+        with self._store.read() as tx:
+            report = _report_on_file(tx, key, digest)
+        if report is None or (report.size_bytes, report.file_sha256) != (part.total, part.whole_sha256.hex()):
+            return None
+        with self._store.write() as tx:
+            report = _report_on_file(tx, key, digest)
+            assert report is not None, "reports are never forgotten"
+            return self._take_again(tx, report, self._clock.now())
+
+    def _upload_for(self, key: StationKey, digest: str, part: Part, now: float) -> Partial:
+        """Return the upload to which a part belongs, begun now if it is the first part."""
+        partial = self._parts.find(key.taxpayer_id, digest, now)
+        if partial is not None and not self._is_there(partial):
+            partial = None
+        if partial is not None and not partial.is_of(part):
+            wait = partial.touched + GIVES_WAY_SECONDS - now
+            if wait > 0:
+                raise Refusal(
+                    Kind.OTHER_UPLOAD,
+                    Text("这份报告正由另一个文件分段上传", "another file of this report is being uploaded in parts"),
+                    retry_after=math.ceil(wait),
+                )
+            partial = None
+        if partial is not None:
+            return partial
+        self._parts.discard(key.taxpayer_id, digest)
+        if part.first:
+            raise _not_at_offset(0)
+        try:
+            return self._parts.begin(key.taxpayer_id, digest, part, now)
+        except TooManyUploads:
+            raise Refusal(
+                Kind.BUSY,
+                Text("本纳税人未传完的分段上传太多", "this taxpayer has too many uploads in parts under way"),
+            ) from None
+
+    def _is_there(self, partial: Partial) -> bool:
+        """Return whether an upload has its octets, after taking them back from an acceptance that was cut short."""
+        if self._parts.has_data(partial):
+            return True
+        with self._store.write() as tx:
+            # Inside the transaction, so that nobody accepts another file of this report meanwhile.
+            return tx.report(partial.digest) is None and self._spool.give_back(
+                partial.digest, partial.total, self._parts.data(partial)
+            )
+
+    def _take_whole(self, key: StationKey, partial: Partial) -> Taken:
+        """Take an upload whose last part was written, exactly like one that came in one piece (GW-33)."""
+        whose = (partial.taxpayer_id, partial.digest)
+        self._proving.add(whose)
+        try:
+            whole = self._parts.whole(partial)
+            if (whole.size_bytes, whole.sha256.hex()) != (partial.total, partial.whole_sha256):
+                raise Refusal(
+                    Kind.BODY_DIGEST,
+                    Text(
+                        "各段合起来与 Repr-Digest 不符，请从头上传",
+                        "the parts together are not what Repr-Digest says: begin anew",
+                    ),
+                )
+            taken = self.take(key, partial.digest, whole)
+        except Refusal:
+            self._parts.discard(*whose)
+            raise
+        finally:
+            self._proving.discard(whose)
+        self._parts.discard(*whose)
+        return taken
 
     def _prove(self, digest: str, arrival: Arrival) -> ProvenReport:
         try:
@@ -412,8 +525,14 @@ class Desk:
             Refusal: Never received, or another taxpayer's.
         """
         now = self._clock.now().timestamp()
+        # The upload first: between it and the report's row there is no moment at which the bureau knows of neither.
+        partial = self._parts.find(key.taxpayer_id, digest, now)
         with self._store.read() as tx:
-            report = _report_for(tx, key, digest)
+            report = _report_on_file(tx, key, digest)
+        if report is None:
+            if partial is None:
+                raise _unknown_report()
+            return self._status_of_upload(partial)
         due = report.state is BureauState.STORED
         state: ReportStateText = "processing" if due and (report.due_at or now) <= now else _STATES[report.state]
         return ReportStatus(
@@ -424,6 +543,15 @@ class Desk:
             ask_after_seconds=_seconds_until(report, now) if due else 0,
             code=report.code,
             message=report.message,
+        )
+
+    def _status_of_upload(self, partial: Partial) -> ReportStatus:
+        proving = (partial.taxpayer_id, partial.digest) in self._proving
+        return ReportStatus(
+            report_digest=partial.digest,
+            state="receiving" if proving else "partial",
+            offset=partial.offset if proving or self._is_there(partial) else 0,
+            ask_after_seconds=_PROVING_SECONDS if proving else 0,
         )
 
     def answer(self, key: StationKey, digest: str) -> Answer:
@@ -716,5 +844,17 @@ def _report_on_file(tx: Transaction, key: StationKey, digest: str) -> Report | N
 def _report_for(tx: Transaction, key: StationKey, digest: str) -> Report:
     report = _report_on_file(tx, key, digest)
     if report is None:
-        raise Refusal(Kind.UNKNOWN_REPORT, Text("税局没有收到过这份报告", "this report was never received"))
+        raise _unknown_report()
     return report
+
+
+def _unknown_report() -> Refusal:
+    return Refusal(Kind.UNKNOWN_REPORT, Text("税局没有收到过这份报告", "this report was never received"))
+
+
+def _not_at_offset(offset: int) -> Refusal:
+    return Refusal(
+        Kind.PART_OFFSET,
+        Text(f"税局已有 {offset} 字节，请从该处继续", f"the bureau holds {offset} bytes: go on from there"),
+        offset=offset,
+    )

@@ -21,6 +21,7 @@ from tax_bureau.authority import month_text, next_month
 from tax_bureau.desk import Desk
 from tax_bureau.issue import KeyType
 from tax_bureau.keyring import Keyring, load_keyring, make_keyring
+from tax_bureau.parts import Parts
 from tax_bureau.registry import Registry
 from tax_bureau.spool import Spool
 from tax_bureau.store import Store
@@ -112,13 +113,14 @@ def open_bureau(home: Path, clock: Clock) -> Bureau:
         raise NotInitialised(home=home, program="tax-bureau")
     keyring = load_keyring(home / "keys")
     spool = Spool(home / "spool")
+    parts = Parts(home / "spool" / "parts")
     return Bureau(
         home=home,
         store=store,
         keyring=keyring,
         spool=spool,
         registry=Registry(store, keyring, clock, filing_day),
-        desk=Desk(store, keyring, spool, clock, filing_day),
+        desk=Desk(store, keyring, spool, parts, clock, filing_day),
         clock=clock,
     )
 

@@ -16,13 +16,33 @@ _DIGEST: Final[Json] = {
     "description": "Report digest: SHA-256 of the signed attributes.",
     "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
 }
+_PART_FIELDS: Final[list[Json]] = [
+    {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": {"type": "string", "pattern": pattern},
+    }
+    for name, description, pattern in (
+        (
+            "Content-Range",
+            "Of a part: its first and last position, and the file's size.",
+            "^bytes [0-9]+-[0-9]+/[0-9]+$",
+        ),
+        ("Repr-Digest", "Beside Content-Range: of the whole file.", "^sha-256=:[A-Za-z0-9+/]{43}=:$"),
+    )
+]
 _SIGNATURE: Final[list[Json]] = [{"stationKey": []}]
 _PROBLEMS: Final[dict[int, str]] = {
-    400: "The request is malformed: a header, a parameter, a body unlike its Content-Digest, an upload in parts.",
+    400: "The request is malformed: a header, a parameter, a body unlike its Content-Digest or Content-Range, "
+    "parts that together are not what Repr-Digest says.",
     401: "Not signed, signed at another time (`clock-skew`, with `server_time`), or received before.",
     403: "The key is not on file (2734, 0x8204000D), the taxpayer is not enrolled (2735), or it is another taxpayer's.",
     404: "This report was never received.",
-    409: "Another report of the same copy of the card is on file; or there is no success that this receipt closes.",
+    409: "Another report of the same copy of the card is on file; there is no success that this receipt closes; "
+    "the part does not begin at `offset` (`part-offset`); or another file of the report is being uploaded in parts "
+    "(`other-upload`, with Retry-After).",
     413: "Larger than permitted.",
     422: "The body is not what the path says, or does not prove (2734 with its return value).",
     429: "Not now: ask again after Retry-After.",
@@ -85,13 +105,19 @@ def document() -> Json:
                 "parameters": [_DIGEST],
                 "put": _operation(
                     "putReport",
-                    "Upload a report (.dat). A failure that may be resent is judged again.",
+                    "Upload a report (.dat), whole or in parts. A failure that may be resent is judged again.",
                     {
+                        202: _json("The part counts; `offset` is where the next one begins.", "ReportStatus"),
                         201: _text("Taken: the signed receipt."),
                         200: _text("On file already: the same receipt, octet by octet."),
                     },
                     *(400, 401, 403, 409, 413, 422, 429),
-                    requestBody=_body("application/octet-stream", "The whole file.", 1 << 30),
+                    parameters=_PART_FIELDS,
+                    requestBody=_body(
+                        "application/octet-stream",
+                        "The whole file; or, with Content-Range, a part of at most 8 MiB.",
+                        1 << 30,
+                    ),
                 ),
                 "get": _operation(
                     "getReport",
@@ -179,7 +205,7 @@ def document() -> Json:
                     "in": "header",
                     "name": "Signature",
                     "description": "HTTP Message Signature (RFC 9421), label and tag `taxferry`, over @method, @authority, "
-                    "@path, @query and content-digest (RFC 9530), with created (300 s), nonce, keyid (SHA-256 of the "
+                    "@path, @query, content-digest (RFC 9530), content-range and repr-digest where present, with created (300 s), nonce, keyid (SHA-256 of the "
                     "station certificate) and alg (rsa-v1_5-sha256 or ecdsa-p256-sha256).",
                 }
             },
@@ -206,6 +232,7 @@ def document() -> Json:
                         "error": {"type": "string", "description": "The permanent code of the program's own error."},
                         "server_time": {"type": "string", "format": "date-time"},
                         "report_digest": {"type": "string"},
+                        "offset": {"type": "integer", "description": "How many octets of the upload count."},
                     },
                 },
             },

@@ -20,8 +20,9 @@ class Kind(StrEnum):
     UNKNOWN_REPORT = "unknown-report"
     SEQUENCE_TAKEN = "sequence-taken"
     NOT_SUCCEEDED = "not-succeeded"
+    PART_OFFSET = "part-offset"
+    OTHER_UPLOAD = "other-upload"
     TOO_LARGE = "too-large"
-    PARTIAL_UPLOAD = "partial-upload"
     BODY_DIGEST = "body-digest"
     DIGEST_MISMATCH = "digest-mismatch"
     REPORT_INVALID = "report-invalid"
@@ -37,14 +38,25 @@ class Refusal(Exception):
         text: The same in words.
         code: The field's error code, or one of ours; the kind's own name if there is none.
         field_code: The return value that the field shows beside 2734.
+        retry_after: Seconds after which the same request may be answered otherwise, if that is known.
         more: Further members of the answer (the server's time, the code of an error of ours).
     """
 
-    def __init__(self, kind: Kind, text: Text, *, code: str = "", field_code: str = "", **more: object) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        text: Text,
+        *,
+        code: str = "",
+        field_code: str = "",
+        retry_after: int | None = None,
+        **more: object,
+    ) -> None:
         """Refuse."""
         super().__init__(text.en)
         self.kind = kind
         self.text = text
         self.code = code or kind.value
         self.field_code = field_code
+        self.retry_after = retry_after
         self.more = more

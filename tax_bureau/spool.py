@@ -1,6 +1,7 @@
 """Received files: streamed to disk within a limit, made durable, and only then given their name.
 
 spool/incoming/   uploads under way; worthless after a crash
+spool/parts/      uploads in parts, which go on after a crash (see `parts`)
 spool/reports/    accepted reports, named by their digest
 """
 
@@ -28,7 +29,7 @@ class Arrival:
     """A complete upload that nobody has decided about yet.
 
     Attributes:
-        path: Where it lies; synced.
+        path: Where it lies; synced, unless it is but a part.
         size_bytes: Its size.
         sha256: Its hash.
     """
@@ -61,10 +62,11 @@ class Upload:
         self._hash.update(data)
         self._file.write(data)
 
-    def finish(self) -> Arrival:
-        """Make the file durable and return it."""
+    def finish(self, *, durable: bool = True) -> Arrival:
+        """Return the complete file, made durable unless it will be copied anyway."""
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if durable:
+            os.fsync(self._file.fileno())
         self._file.close()
         return Arrival(self._path, self._size, self._hash.digest())
 
@@ -92,6 +94,17 @@ class Spool:
         """Give a file its name; on return that survives a power cut."""
         os.replace(arrival.path, self.path(digest))
         sync_directory(self._reports)
+
+    def give_back(self, digest: str, size_bytes: int, path: Path) -> bool:
+        """Take the name from a file that was accepted when the rest of the acceptance failed; return whether there was one.
+
+        Only inside a write transaction that shows that no such report is on file.
+        """
+        named = self.path(digest)
+        if not named.exists() or named.stat().st_size != size_bytes:
+            return False
+        os.replace(named, path)
+        return True
 
     def path(self, digest: str) -> Path:
         """Return where the report of that digest lies."""

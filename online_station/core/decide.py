@@ -120,9 +120,15 @@ class Taken:
 
 @dataclass(frozen=True)
 class NotTaken:
-    """The report has certainly not arrived: no connection, or an answer that says `not now`."""
+    """The report has certainly not arrived: no connection, or an answer that says `not now`.
+
+    Attributes:
+        retry_after: Seconds after which the bureau wants to see it again, if it said so.
+        moved_on: More of it is there than the time before: the line is bad, and it works.
+    """
 
     retry_after: float | None = None
+    moved_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,15 @@ class ReplyLost:
 
 @dataclass(frozen=True)
 class NeverSeen:
-    """Asked after an unknown outcome, the bureau says that it does not have the report."""
+    """Asked after an unknown outcome, the bureau says that it does not have the report, or not all of it.
+
+    Attributes:
+        partly: It has the beginning of it.
+        moved_on: More of it is there than the time before: the line is bad, and it works.
+    """
+
+    partly: bool = False
+    moved_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -337,15 +351,15 @@ def decide(
                 snapshot, _E.TAKEN, receipt_no=receipt_no, due_at=due, attempts=0, code="", message="", resend=""
             )
             return taken, _ask_others(taken)
-        case NotTaken(retry_after=after):
-            attempts = snapshot.attempts + 1
+        case NotTaken(retry_after=after, moved_on=moved_on):
+            attempts = 1 if moved_on else snapshot.attempts + 1
             due = policy.trouble.due(now, attempts, snapshot.digest, after)
             return _to(snapshot, _E.NOT_TAKEN, attempts=attempts, due_at=due), ()
         case ReplyLost(retry_after=after):
             due = now if after is None else policy.trouble.due(now, 1, snapshot.digest, after)
             return _to(snapshot, _E.REPLY_LOST, due_at=due), ()
-        case NeverSeen():
-            attempts = snapshot.attempts + 1
+        case NeverSeen(moved_on=moved_on):
+            attempts = 1 if moved_on else snapshot.attempts + 1
             due = now if attempts <= 1 else policy.trouble.due(now, attempts, snapshot.digest)
             return _to(snapshot, _E.NEVER_SEEN, due_at=due, attempts=attempts), ()
         case Refused(code=code, message=message, resend=resend):

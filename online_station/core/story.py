@@ -10,6 +10,8 @@ from shared.text import Text, both
 
 ENDED_WHILE_SENDING: Final = "ended-while-sending"
 """The note of a reply that was lost because this program was ended."""
+ARRIVED_IN_PART: Final = "arrived-in-part"
+"""The note of a report of which the bureau has the beginning."""
 
 _HAPPENED: Final[dict[str, Text]] = {
     "placed-on-stick": Text("已放上U盘", "placed on the stick"),
@@ -38,6 +40,8 @@ def happened(event: str, before: OnlineState, after: OnlineState, note: str = ""
         after: The state after it.
         note: Its note, as it was kept.
     """
+    if note == ARRIVED_IN_PART:
+        return Text("税局已收到一部分，从断点继续上传", "the bureau has a part of it; the upload goes on from there")
     known = _HAPPENED.get(event)
     words = STATE_WORDS[after]
     if known is not None and (before is after or event in _ALWAYS_AS_EVENT):

@@ -1,4 +1,4 @@
-"""The one module that speaks to a bureau (GW-1 to GW-16). Another bureau's client replaces this module and nothing else.
+"""The one module that speaks to a bureau (GW-1 to GW-16, and GW-30 to GW-39 for large reports). Another bureau's client replaces this module and nothing else.
 
 Every call ends in one of three ways. It returns: the bureau has answered yes. It raises `BureauRefused`: the bureau
 has answered no. It raises `OutcomeUnknown`: sending had begun and no believable answer came. What certainly did not
@@ -49,9 +49,21 @@ CONNECT_SECONDS: Final = 10.0
 READ_SECONDS: Final = 60.0
 UPLOAD_SECONDS: Final = 300.0
 """A bureau proves a whole report before it answers, and a large one takes a while."""
+PART_BYTES: Final = 4 << 20
+"""A larger report goes in parts of this size: a broken line costs no more than one."""
 WHOLE_ANSWER_SECONDS: Final = 120.0
 MAX_SMALL: Final = 1 << 18
 _MAX_RETRY_AFTER: Final = 86400.0
+_RECEIVING_SECONDS: Final = 30.0
+_MOST_DETOURS: Final = 3
+"""How often a bureau may say, without taking anything, that it wants another part than the one it was sent."""
+
+Progress = Callable[[int, int], None]
+"""Told how many octets of a report the bureau has, and how many there are."""
+
+
+def _untold(_arrived: int, _size: int) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +85,17 @@ class Gateway(Protocol):
         """The bureau's host, for messages."""
         ...
 
-    def put_report(self, digest: str, path: Path, sha256: str) -> bytes:
-        """Send a report; return the bureau's signed receipt.
+    def put_report(self, digest: str, path: Path, sha256: str, *, progress: Progress = _untold) -> bytes:
+        """Send a report, a large one in parts from where the bureau has it; return the bureau's signed receipt.
+
+        Args:
+            digest: The report.
+            path: Its file.
+            sha256: Of the file that was proven, in hex.
+            progress: Told after each part that the bureau has taken; the last one is told by the receipt.
 
         Raises:
-            BureauUnreachable, BureauBusy: It has certainly not arrived.
+            BureauUnreachable, BureauBusy: It has certainly not arrived, or not all of it.
             OutcomeUnknown: It may have arrived: ask `report_status` before sending again.
             BureauRefused: The bureau does not take it.
             ReportInvalid: The file in the spool is not the one that was proven. Nothing was sent.
@@ -146,7 +164,7 @@ class _Answer:
 
 
 class _FileBody:
-    """A request body that is read from a file and knows whether any of it was handed out.
+    """A request body that is read from a file, from its present position, and knows whether any of it was handed out.
 
     Attributes:
         begun: Whether the first byte may be on its way.
@@ -154,7 +172,7 @@ class _FileBody:
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
-        self._size = size
+        self._size = self._left = size
         self.begun = False
 
     def __len__(self) -> int:
@@ -166,7 +184,9 @@ class _FileBody:
 
     def read(self, size: int = -1) -> bytes:
         self.begun = True
-        return self._file.read(size)
+        data = self._file.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(data)
+        return data
 
 
 class HttpGateway:
@@ -183,6 +203,7 @@ class HttpGateway:
         upload_seconds: float = UPLOAD_SECONDS,
         proxy: str = "",
         ca_file: Path | None = None,
+        part_bytes: int = PART_BYTES,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Speak to the bureau at `url`, signing with the enterprise's key.
@@ -196,6 +217,7 @@ class HttpGateway:
             upload_seconds: The same, for the answer to an upload.
             proxy: An HTTP proxy, or empty.
             ca_file: Certificates for TLS, if not the system's.
+            part_bytes: A larger report goes in parts of this size.
             monotonic: Measures how long an answer takes.
 
         Raises:
@@ -208,6 +230,7 @@ class HttpGateway:
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._upload_seconds = upload_seconds
+        self.part_bytes = part_bytes
         self._monotonic = monotonic
         self._session = requests.Session()
         # No .netrc, no variables: what is sent where is decided by `init` alone.
@@ -226,8 +249,8 @@ class HttpGateway:
         """The bureau's host, for messages."""
         return urlsplit(self.url).netloc
 
-    def put_report(self, digest: str, path: Path, sha256: str) -> bytes:
-        """Send a report; return the bureau's signed receipt."""
+    def put_report(self, digest: str, path: Path, sha256: str, *, progress: Progress = _untold) -> bytes:
+        """Send a report, a large one in parts; return the bureau's signed receipt."""
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 raise ReportInvalid(
@@ -236,16 +259,81 @@ class HttpGateway:
                     )
                 )
             size = file.tell()
+            if size > self.part_bytes:
+                return self._put_parts(digest, file, size, bytes.fromhex(sha256), progress)
             file.seek(0)
-            answer = self._send(
-                "PUT",
-                f"/v1/reports/{digest}",
-                body=_FileBody(file, size),
-                sha256=bytes.fromhex(sha256),
-                media="application/octet-stream",
-                what=digest,
-            )
+            answer = self._put_octets(digest, _FileBody(file, size), bytes.fromhex(sha256))
         return self._accepted(answer, (200, 201), digest).body
+
+    def _put_octets(
+        self, digest: str, body: _FileBody, sha256: bytes, fields: Mapping[str, str] | None = None
+    ) -> _Answer:
+        return self._send(
+            "PUT",
+            f"/v1/reports/{digest}",
+            body=body,
+            sha256=sha256,
+            media="application/octet-stream",
+            fields=fields,
+            what=digest,
+        )
+
+    def _put_parts(self, digest: str, file: BinaryIO, size: int, sha256: bytes, progress: Progress) -> bytes:
+        """Send a report in parts, each from where the bureau says that it has it (GW-38)."""
+        offset = reached = self._offset(digest, size)
+        detours = 0
+        while True:
+            length = min(self.part_bytes, size - offset)
+            answer = self._put_part(digest, file, (offset, length, size), sha256)
+            if answer.status == 202:
+                told = self._told_offset(answer, digest)
+            elif _problem_type(answer) == "part-offset":
+                told = _whole_number(_members(answer).get("offset"))
+            elif _problem_type(answer) == "other-upload":
+                # Not about these octets, and over by itself: another file of the same report is on its way.
+                wait = _retry_after(answer)
+                raise BureauBusy(seconds=int(wait or 60), retry_after=wait)
+            else:
+                return self._accepted(answer, (200, 201), digest).body
+            if answer.status != 202 or told != offset + length:
+                detours += 1
+            elif reached < told < size:
+                # Only what was never there before makes up for a detour: no bureau can send us round for ever.
+                reached, detours = told, 0
+                progress(told, size)
+            if told is None or not 0 <= told < size or detours > _MOST_DETOURS:
+                raise OutcomeUnknown(report=digest[:12])
+            offset = told
+
+    def _put_part(self, digest: str, file: BinaryIO, where: tuple[int, int, int], whole_sha256: bytes) -> _Answer:
+        offset, length, size = where
+        file.seek(offset)
+        part = _FileBody(file, length)
+        found = hashlib.sha256()
+        for chunk in part:
+            found.update(chunk)
+        file.seek(offset)
+        fields = {
+            "Content-Range": f"bytes {offset}-{offset + length - 1}/{size}",
+            "Repr-Digest": content_digest(whole_sha256),
+        }
+        return self._put_octets(digest, _FileBody(file, length), found.digest(), fields)
+
+    def _offset(self, digest: str, size: int) -> int:
+        """Ask from where a report is to be sent: what arrived earlier, perhaps before this program began, counts."""
+        answer = self._send("GET", f"/v1/reports/{digest}", what=digest)
+        if answer.status == 404 and _is_problem(answer):
+            return 0
+        status = _status(self._accepted(answer, (200,), digest), digest)
+        if status.state == "receiving":
+            wait = float(status.ask_after_seconds or _RECEIVING_SECONDS)
+            raise BureauBusy(seconds=int(wait), retry_after=wait)
+        # Any other state: the bureau has the report, and sending it again reopens it (GW-4).
+        return status.offset if status.state == "partial" and status.offset < size else 0
+
+    def _told_offset(self, answer: _Answer, digest: str) -> int | None:
+        status = _status(answer, digest)
+        return status.offset if status.state == "partial" else None
 
     def report_status(self, digest: str) -> ReportStatus | None:
         """Return where a report stands; None if the bureau never received it."""
@@ -306,6 +394,7 @@ class HttpGateway:
         body: _FileBody | bytes | None = None,
         sha256: bytes | None = None,
         media: str = "",
+        fields: Mapping[str, str] | None = None,
         limit: int = MAX_SMALL,
     ) -> _Answer:
         url = self.url + target
@@ -317,6 +406,7 @@ class HttpGateway:
             created=int(self._clock.now().timestamp()),
             nonce=secrets.token_hex(16),
             keyid=self._keyid,
+            fields=fields,
         )
         if media:
             headers["Content-Type"] = media
@@ -421,14 +511,42 @@ def _is_problem(answer: _Answer) -> bool:
     return answer.headers.get("content-type", "").split(";")[0].strip().lower() == "application/problem+json"
 
 
-def _problem(answer: _Answer) -> dict[str, str]:
+def _members(answer: _Answer) -> dict[str, object]:
     try:
         value = json.loads(answer.body)
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(value, dict):
-        return {}
-    return {k: v for k, v in value.items() if isinstance(v, str)}
+    return value if isinstance(value, dict) else {}
+
+
+def _problem(answer: _Answer) -> dict[str, str]:
+    return {k: v for k, v in _members(answer).items() if isinstance(v, str)}
+
+
+def _problem_type(answer: _Answer) -> str:
+    """Return the last word of a 409's type, which says what kind of conflict it is; empty for any other answer."""
+    if answer.status != 409 or not _is_problem(answer):
+        return ""
+    return re.split(r"[:/]", _problem(answer).get("type", ""))[-1]
+
+
+def _whole_number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _status(answer: _Answer, digest: str) -> ReportStatus:
+    """Return the status in an answer to an upload, or about to be one.
+
+    Raises:
+        OutcomeUnknown: It does not parse, or is another report's.
+    """
+    try:
+        status = parse_report_status(answer.body)
+    except BureauRefused as error:
+        raise OutcomeUnknown(report=digest[:12]) from error
+    if status.report_digest != digest:
+        raise OutcomeUnknown(report=digest[:12])
+    return status
 
 
 def _retry_after(answer: _Answer) -> float | None:

@@ -41,7 +41,7 @@ from online_station.core.decide import (
     next_step,
 )
 from online_station.core.stability import StabilityTracker
-from online_station.core.story import ENDED_WHILE_SENDING
+from online_station.core.story import ARRIVED_IN_PART, ENDED_WHILE_SENDING
 from online_station.shell.gateway import Gateway, Processing
 from online_station.shell.home import Home
 from online_station.shell.intake import Checkpoint, Harvest, Intake
@@ -178,6 +178,8 @@ class Station:
         self._failures = 0
         self._readable = True
         self._broke_off = False
+        self._arrived_of: dict[str, int] = {}
+        self._moved_on: set[str] = set()
 
     # Passes
 
@@ -368,7 +370,9 @@ class Station:
         elif step is Step.SEND:
             self._apply(digest, SendDue(), done)
         elif step is Step.ASK_STATUS:
-            self._apply(digest, self._ask_status(row, done), done)
+            event = self._ask_status(row, done)
+            partly = isinstance(event, NeverSeen) and event.partly
+            self._apply(digest, event, done, note=ARRIVED_IN_PART if partly else "")
         else:
             self._ask_result(row, done)
         return True
@@ -402,7 +406,9 @@ class Station:
         row = self.store.report(digest)
         assert row is not None
         try:
-            data = self.gateway.put_report(digest, self.home.report_file(digest), row.file_sha256)
+            data = self.gateway.put_report(
+                digest, self.home.report_file(digest), row.file_sha256, progress=lambda n, of: self._part(digest, n, of)
+            )
             self._checkpoint("upload answered")
             receipt = self._receipt(data, row)
             write_durably(self.home.receipt_file(digest), data)
@@ -420,7 +426,7 @@ class Station:
             event = NotTaken() if error.context.get("status") in (400, 401, 408) else _refused(error)
         except (BureauUnreachable, BureauBusy) as error:
             self._went_wrong(error, done)
-            event = NotTaken(_retry_after(error))
+            event = NotTaken(_retry_after(error), moved_on=self._has_moved_on(digest))
         except KeyUnavailable as error:
             done.problems.append(error)
             event = NotTaken()
@@ -436,7 +442,25 @@ class Station:
                 # A yes that nobody signed: perhaps it was not the bureau. Only asking tells.
                 done.problems.append(error)
                 event = ReplyLost(60.0)
+        if isinstance(event, Taken | Refused):
+            self._arrived_of.pop(digest, None)
+            self._moved_on.discard(digest)
         return self._apply(digest, event, done)
+
+    def _part(self, digest: str, arrived: int, size: int) -> None:
+        """Note that the bureau has more of a large report than before."""
+        self._checkpoint("part arrived")
+        self._online()
+        if arrived > self._arrived_of.get(digest, 0):
+            self._arrived_of[digest] = arrived
+            self._moved_on.add(digest)
+        LOGGER.info("%s: %d of %d bytes have arrived", digest[:12], arrived, size)
+
+    def _has_moved_on(self, digest: str) -> bool:
+        """Return whether more has arrived of a large report since this was asked last."""
+        moved_on = digest in self._moved_on
+        self._moved_on.discard(digest)
+        return moved_on
 
     def _receipt(self, data: bytes, row: ReportRow) -> Receipt:
         receipt = prove_receipt(data, self.trust.store, at=self._clock.now()).receipt
@@ -498,8 +522,12 @@ class Station:
         except (BureauError, KeyUnavailable) as error:
             return self._went_wrong(error, done)
         self._online()
-        if status is None or status.state == "partial":
+        if status is None:
             return NeverSeen()
+        if status.state == "partial":
+            # Not again from the beginning: the gateway asks from where, and goes on there.
+            self._part(row.digest, status.offset, row.size_bytes)
+            return NeverSeen(partly=True, moved_on=self._has_moved_on(row.digest))
         if status.state == "receiving":
             return NoAnswer(float(status.ask_after_seconds or 30))
         return Taken(status.receipt_no or "?", float(status.ask_after_seconds))

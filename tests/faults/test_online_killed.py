@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.online import desk, make_ack, make_report
+from online_station.shell.gateway import PART_BYTES
+from tests.support.online import desk, large_report, make_ack, make_report
 from tests.support.pki import NOW
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="platform: processes are forked and killed by signal")
@@ -35,8 +36,14 @@ class Zygote:
             cwd=ROOT,
         )
 
-    def run(self, home, verb: str, *, kill_at: int = 0, now=NOW) -> dict:
-        request = {"home": str(home), "verb": verb, "kill_at": kill_at, "now": now.isoformat()}
+    def run(self, home, verb: str, *, kill_at: int = 0, now=NOW, part_bytes: int = 0) -> dict:
+        request = {
+            "home": str(home),
+            "verb": verb,
+            "kill_at": kill_at,
+            "now": now.isoformat(),
+            "part_bytes": part_bytes,
+        }
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
@@ -103,6 +110,8 @@ def reset(desk, pristine):
     bureau.acks.clear()
     bureau.log.clear()
     bureau.nonces.clear()
+    bureau.uploads.clear()
+    bureau.parts.clear()
 
 
 @pytest.mark.parametrize("misbehaviour", [None, "drop", "refuse"])
@@ -128,6 +137,62 @@ def test_killed_at_every_point_of_taking_and_sending(zygote, made, tmp_path, mis
         made.bureau.script.clear()
     assert {"report kept", "report noted", "report removed from the inbox", "decided Checked"} <= seen
     assert misbehaviour or "upload answered" in seen
+
+
+@pytest.mark.parametrize("misbehaviour", [None, "refuse"])
+def test_killed_at_every_point_of_sending_a_large_report(zygote, made, tmp_path, misbehaviour):  # GW-38
+    size = 5_000
+    data, report = large_report(3 * size)
+    assert 3 * size < len(data) < 4 * size
+    (made.inbox / report.header.name.file_name(".dat")).write_bytes(data)
+    pristine = tmp_path / "pristine"
+    shutil.copytree(made.home.root, pristine)
+    point, killed, seen = 0, True, set()
+    while killed:
+        point += 1
+        reset(made, pristine)
+        if misbehaviour:
+            made.bureau.misbehave("part", None, misbehaviour)
+        answer = zygote.run(made.home.root, "once", kill_at=point, part_bytes=size)
+        killed = answer["killed"]
+        seen.update(answer["points"])
+        for verb in ("once", "results"):  # the second one only after the second lost connection
+            zygote.run(made.home.root, verb, part_bytes=size)
+        assert made.state(report.digest) in ("accepted", "processing"), answer["points"]
+        assert made.bureau.puts[report.digest] == 1, answer["points"]
+        # A station that is killed between two parts has lost nothing.
+        octets = sum(part.octets for part in made.bureau.parts)
+        assert octets == len(data) + (size if misbehaviour == "refuse" else 0), answer["points"]
+        made.bureau.script.clear()
+    assert {"part arrived", "decided Checked"} <= seen
+
+
+def test_killed_in_the_middle_of_every_part(made):  # GW-38
+    """The real program, by SIGKILL, when half of a part is on its way: the others are not sent again."""
+    data, report = large_report(13 << 20)
+    assert 3 * PART_BYTES < len(data) < 4 * PART_BYTES
+    (made.inbox / report.header.name.file_name(".dat")).write_bytes(data)
+    command = [sys.executable, "-m", "online_station", "--home", str(made.home.root), "once"]
+    running: list[subprocess.Popen[bytes]] = []
+    todo = [3 * PART_BYTES, 2 * PART_BYTES, PART_BYTES, 0]
+
+    def kill(first: int) -> None:
+        if todo and first == todo[-1]:
+            todo.pop()
+            running[-1].kill()
+
+    made.bureau.on_part = kill
+    for number in range(5):
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            running.append(process)
+            process.wait(60)
+        assert process.returncode == (0 if number == 4 else -signal.SIGKILL)
+    assert made.bureau.puts[report.digest] == 1
+    whole = [part for part in made.bureau.parts if part.octets == part.size]
+    assert sum(part.octets for part in made.bureau.parts) <= len(data) + 4 * PART_BYTES
+    # Nothing that the bureau had acknowledged was sent once more.
+    acknowledged = [part.first for part in whole if part.status]
+    assert acknowledged == sorted(set(acknowledged)) == [n * PART_BYTES for n in range(4)]
 
 
 def test_killed_at_every_point_of_fetching_and_staging(zygote, made, tmp_path):

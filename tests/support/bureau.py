@@ -213,11 +213,21 @@ class Client:
     def put_report(self, digest: str, data: bytes, **options: Any) -> Reply:
         return self.request("PUT", f"/v1/reports/{digest}", data, **options)
 
+    def put_part(self, digest: str, data: bytes, first: int, size: int, **options: Any) -> Reply:
+        """Send the part of a file that begins at `first`; `whole` (a digest), `total` and `octets` may be lies."""
+        octets = options.pop("octets", data[first : first + size])
+        last, total = first + len(data[first : first + size]) - 1, options.pop("total", len(data))
+        fields = {
+            "Content-Range": options.pop("range", f"bytes {first}-{last}/{total}"),
+            "Repr-Digest": content_digest(options.pop("whole", hashlib.sha256(data).digest())),
+        }
+        return self.request("PUT", f"/v1/reports/{digest}", octets, fields=fields, **options)
+
     def put_ack(self, digest: str, data: bytes, **options: Any) -> Reply:
         return self.request("PUT", f"/v1/reports/{digest}/ack", data, **options)
 
     def sign(self, method: str, target: str, body: bytes | None = None, **options: Any) -> dict[str, str]:
-        """Return the header fields of a request; `created`, `nonce`, `keyid` and `digest_of` may be given."""
+        """Return the header fields of a request; `created`, `nonce`, `keyid`, `fields`, `digest_of` may be given."""
         promised = options.get("digest_of", body)
         return sign_request(
             method,
@@ -227,21 +237,29 @@ class Client:
             created=options.get("created", int(self.office.clock.now().timestamp())),
             nonce=options.get("nonce", secrets.token_hex(16)),
             keyid=options.get("keyid", fingerprint(self.signer.certificate)),
+            fields=options.get("fields"),
         )
 
     def request(self, method: str, target: str, body: bytes | None = None, **options: Any) -> Reply:
-        """Send a signed request; `headers` are sent instead of the signed ones, `extra` besides them."""
+        """Send a signed request; `headers` are sent instead of the signed ones, `extra` besides them; it may be `cut` short."""
         headers = options.pop("headers", None)
+        cut = options.pop("cut", None)
         extra = options.pop("extra", {})
         if headers is None:
             headers = self.sign(method, target, body, **options)
-        return send(self.office.bureau, method, target, body, {**headers, **extra})
+        return send(self.office.bureau, method, target, body, {**headers, **extra}, cut=cut)
 
 
 def send(
-    bureau: Bureau, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    bureau: Bureau,
+    method: str,
+    target: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    cut: int | None = None,
 ) -> Reply:
-    """Send any request to a bureau's interface."""
+    """Send any request to a bureau's interface; the connection may break after `cut` octets of its body."""
     parts = urlsplit(URL + target)
     fields = {"host": parts.netloc, **({"content-length": str(len(body))} if body is not None else {})}
     fields.update({name.lower(): value for name, value in (headers or {}).items()})
@@ -259,14 +277,14 @@ def send(
         "server": ("bureau.test", 80),
         "client": ("127.0.0.1", 1),
     }
-    return asyncio.run(_call(bureau, scope, body or b""))
+    return asyncio.run(_call(bureau, scope, (body or b"")[:cut], broken=cut is not None))
 
 
-async def _call(bureau: Bureau, scope: dict[str, Any], body: bytes) -> Reply:
+async def _call(bureau: Bureau, scope: dict[str, Any], body: bytes, *, broken: bool = False) -> Reply:
     pieces: Iterable[bytes] = [body[i : i + 65536] for i in range(0, len(body), 65536)] or [b""]
-    queue = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces] + [
-        {"type": "http.request", "body": b"", "more_body": False}
-    ]
+    queue: list[dict[str, Any]] = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    if not broken:
+        queue.append({"type": "http.request", "body": b"", "more_body": False})
     status = 0
     headers: dict[str, str] = {}
     parts: list[bytes] = []

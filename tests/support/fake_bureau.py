@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
+import socket
+import struct
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -23,13 +26,27 @@ from shared.envelope.opening import ProvenReport, prove_report
 from shared.envelope.roles import Role, fingerprint
 from shared.envelope.textsign import sign_text
 from shared.errors import TaxferryError
-from shared.httpsig import parse_signature, verify_request
+from shared.httpsig import parse_content_digest, parse_signature, verify_request
 from shared.ids import Nonce
 from shared.model.ack import prove_ack
 from shared.model.receipt import Receipt, render_receipt
 from shared.model.result import Result, render_result
 from shared.model.trust import TrustFile, render_trust
 from tests.support.pki import NOW, Pki
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The connection breaks after so many octets of a part."""
+
+    octets: int
+
+
+@dataclass(frozen=True)
+class Lie:
+    """A part is carried out, and another offset is told."""
+
+    offset: int
 
 
 @dataclass
@@ -39,12 +56,41 @@ class Held:
     proven: ProvenReport
     receipt: bytes
     receipt_no: str
+    sha256: bytes
     answer: bytes | None = None
     """The signed result; None is a `Y`."""
     result_no: int | None = None
     code: str = ""
     state: str = "processing"
     ack: bytes | None = None
+
+
+@dataclass
+class Begun:
+    """An upload in parts."""
+
+    total: int
+    whole: bytes
+    data: bytes = b""
+
+
+@dataclass(frozen=True)
+class Received:
+    """A part that was sent, or a piece of one.
+
+    Attributes:
+        digest: The report.
+        first: Where it begins.
+        size: How many octets it announced.
+        octets: How many octets of it were read.
+        status: What was answered; 0 for nothing.
+    """
+
+    digest: str
+    first: int
+    size: int
+    octets: int
+    status: int
 
 
 @dataclass
@@ -62,7 +108,12 @@ class FakeBureau:
         log: Every request: method, path, status.
         script: Misbehaviour to come, per kind of request; each is used once. An integer is answered as a problem of
             that status; `drop` closes the connection after the request was carried out, `refuse` before; bytes are
-            answered as they are with status 200.
+            answered as they are with status 200. Of a part also: a `Cut`, `restart` (nothing of it is kept, and the next
+            connection is closed unread), a `Lie`.
+        uploads: Uploads in parts under way.
+        parts: Every part that was sent.
+        on_part: Told where each part begins, once half of it was read.
+        down: That many connections to come are closed unread.
     """
 
     pki: Pki
@@ -85,6 +136,10 @@ class FakeBureau:
     nonces: set[str] = field(default_factory=set)
     unsigned: list[str] = field(default_factory=list)
     trust_version: int = 1
+    uploads: dict[str, Begun] = field(default_factory=dict)
+    parts: list[Received] = field(default_factory=list)
+    on_part: Callable[[int], None] | None = None
+    down: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def know(self, certificate) -> None:
@@ -93,7 +148,7 @@ class FakeBureau:
         self.key_fingerprints.add(fingerprint(certificate))
 
     def misbehave(self, kind: str, *what: object) -> None:
-        """Script what happens to the next requests of a kind: put, status, result, ack, standing, trust."""
+        """Script what happens to the next requests of a kind: put, part, status, result, ack, standing, trust."""
         self.script[kind].extend(what)
 
     def trust_file(self, *, envelope=None) -> bytes:
@@ -163,19 +218,54 @@ class FakeBureau:
             return problem(422, "0x82040010", "报告不完整")
         if proven.digest != digest:
             return problem(422, "", "摘要不符")
-        known = self.reports.get(digest)
-        if known is not None:
-            if known.state == "failed":
-                self.process(digest)
-            return 200, known.receipt, "text/plain; charset=utf-8"
+        if digest in self.reports:
+            return self.take_again(digest)
         receipt_no = f"R{len(self.reports) + 1:06d}"
         receipt = Receipt(proven.header.name, proven.digest, receipt_no, self.at, self.ask_after)
         signed = sign_text(render_receipt(receipt), self.pki.bureau_result, signing_time=self.at)
-        self.reports[digest] = Held(proven, signed, receipt_no)
+        self.reports[digest] = Held(proven, signed, receipt_no, hashlib.sha256(body).digest())
         return 201, signed, "text/plain; charset=utf-8"
+
+    def take_again(self, digest: str) -> tuple[int, bytes, str]:
+        if self.reports[digest].state == "failed":
+            self.process(digest)
+        return 200, self.reports[digest].receipt, "text/plain; charset=utf-8"
+
+    def take_part(self, digest: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes, str]:
+        first, last, total = (int(n) for n in re.findall("[0-9]+", headers["Content-Range"]))
+        whole = parse_content_digest(headers["Repr-Digest"])
+        if _digests(headers) != [hashlib.sha256(body).digest()] or len(body) != last - first + 1:
+            return problem(400, "body-digest", "这一段不对")
+        if digest in self.reports and self.reports[digest].sha256 == whole:
+            return self.take_again(digest)
+        begun = self.uploads.get(digest)
+        if begun is None:
+            if first:
+                return self._elsewhere(0)
+            begun = self.uploads[digest] = Begun(total, whole)
+        if (begun.total, begun.whole) != (total, whole):
+            return problem(409, "other-upload", "另一个文件", kind="other-upload")
+        if first != len(begun.data):
+            return self._elsewhere(len(begun.data))
+        if last + 1 < total:
+            begun.data += body
+            return 202, self._partial(digest, len(begun.data)), "application/json"
+        del self.uploads[digest]
+        self.puts[digest] += 1
+        if hashlib.sha256(begun.data + body).digest() != whole:
+            return problem(400, "body-digest", "合起来不对")
+        return self.take(digest, begun.data + body)
+
+    def _elsewhere(self, offset: int) -> tuple[int, bytes, str]:
+        return problem(409, "part-offset", "不从这里开始", kind="part-offset", offset=offset)
+
+    def _partial(self, digest: str, offset: int) -> bytes:
+        return json.dumps({"report_digest": digest, "state": "partial", "offset": offset}).encode()
 
     def status(self, digest: str) -> tuple[int, bytes, str]:
         held = self.reports.get(digest)
+        if held is None and digest in self.uploads:
+            return 200, self._partial(digest, len(self.uploads[digest].data)), "application/json"
         if held is None:
             return problem(404, "", "没有收到过")
         state = "closed" if held.ack is not None else held.state
@@ -224,8 +314,11 @@ class FakeBureau:
         return 200, json.dumps(body).encode(), "application/json"
 
 
-def problem(status: int, code: str, title: str) -> tuple[int, bytes, str]:
-    body = {"type": "about:blank", "title": title, "status": status, "detail": title, "code": code}
+def problem(status: int, code: str, title: str, *, kind: str = "", offset: int | None = None) -> tuple[int, bytes, str]:
+    body: dict[str, object] = {"title": title, "status": status, "detail": title, "code": code}
+    body["type"] = f"urn:taxferry:problem:{kind}" if kind else "about:blank"
+    if offset is not None:
+        body["offset"] = offset
     return status, json.dumps(body, ensure_ascii=False).encode(), "application/problem+json"
 
 
@@ -245,15 +338,53 @@ def serving(bureau: FakeBureau) -> Iterator[FakeBureau]:
 
         def do_PUT(self) -> None:
             length = int(self.headers.get("Content-Length", "0"))
+            if self.headers.get("Content-Range"):
+                return self._handle_part(length)
             body = self.rfile.read(length)
             if len(body) != length:
-                return  # the client died: nothing was received
-            self._handle(body)
+                return None  # the client died: nothing was received
+            return self._handle(body)
+
+        def _handle_part(self, length: int) -> None:
+            path = urlsplit(self.path).path
+            digest = path.split("/")[3]
+            first = int(re.findall("[0-9]+", self.headers["Content-Range"])[0])
+            with bureau.lock:
+                misbehaviour = bureau.script["part"].popleft() if bureau.script["part"] else None
+            wanted = min(misbehaviour.octets, length) if isinstance(misbehaviour, Cut) else length
+            body = self.rfile.read(min(wanted, length // 2))
+            if bureau.on_part is not None:
+                bureau.on_part(first)
+            body += self.rfile.read(wanted - len(body))
+            with bureau.lock:
+                answer: tuple[int, bytes, str] = (0, b"", "")
+                if len(body) == length and misbehaviour not in ("refuse", "restart"):
+                    self._check(path, "", body)
+                    answer = (
+                        problem(misbehaviour, "", "scripted")
+                        if isinstance(misbehaviour, int)
+                        else (bureau.take_part(digest, dict(self.headers.items()), body))
+                    )
+                    if isinstance(misbehaviour, Lie):
+                        answer = 202, bureau._partial(digest, misbehaviour.offset), "application/json"
+                if misbehaviour in ("drop", "restart") or isinstance(misbehaviour, Cut):
+                    answer = (0, b"", "")
+                bureau.down += misbehaviour == "restart"
+                bureau.parts.append(Received(digest, first, length, len(body), answer[0]))
+                self._log(answer[0])
+            if answer[0]:
+                return self._reply(*answer)
+            # A reset: what the client has still in its buffers is lost, as on a line that broke.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return self._hang_up()
 
         def _handle(self, body: bytes) -> None:
             parts = urlsplit(self.path)
             kind, call = self._route(parts.path, parse_qs(parts.query), body)
             with bureau.lock:
+                if bureau.down:
+                    bureau.down -= 1
+                    return self._hang_up()
                 misbehaviour = bureau.script[kind].popleft() if bureau.script[kind] else None
                 if kind == "put":
                     bureau.puts[parts.path.split("/")[3]] += 1
@@ -350,8 +481,6 @@ def serving(bureau: FakeBureau) -> Iterator[FakeBureau]:
 
 
 def _digests(headers: dict[str, str]) -> list[bytes]:
-    from shared.httpsig import parse_content_digest
-
     return [parse_content_digest(v) for k, v in headers.items() if k.lower() == "content-digest"]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from online_station.core.decide import DEFAULT_POLICY, Policy
+from online_station.shell.gateway import PART_BYTES, HttpGateway
 from online_station.shell.home import Home
 from online_station.shell.runner import Station
 from online_station.shell.setup import at_work, initialise, opened
@@ -25,7 +26,7 @@ from shared.model.result import parse_result, prove_result
 from tax_bureau.issue import make_pkcs12, station_name
 from tests.support.fake_bureau import FakeBureau, serving
 from tests.support.pki import NOW, TAXPAYER, TAXPAYER_NAME, Pki, pki
-from tests.support.reports import sealed
+from tests.support.reports import noise, sealed
 
 PIN = Secret("135790")
 PERIOD = "2026-07"
@@ -39,12 +40,16 @@ class Desk:
         root: Everything lies below it.
         bureau: The scripted bureau.
         clock: The station's clock.
+        policy: How patient the station is.
+        part_bytes: Larger reports are sent in parts of this size.
+        checkpoint: Told where a crash would be interesting.
     """
 
     root: Path
     bureau: FakeBureau
     clock: FixedClock
     policy: Policy = DEFAULT_POLICY
+    part_bytes: int = PART_BYTES
     checkpoint: Any = field(default=lambda point: None)
 
     @property
@@ -64,6 +69,8 @@ class Desk:
         with at_work(
             self.home, self.clock, policy=self.policy, checkpoint=self.checkpoint, settle=0.0, **more
         ) as station:
+            if isinstance(station.gateway, HttpGateway):
+                station.gateway.part_bytes = self.part_bytes
             yield station
 
     def once(self):
@@ -104,6 +111,11 @@ def make_report(machine: int = 0, world: Pki | None = None, **changes: Any):
     world = world or pki()
     signer = changes.pop("signer", None) or world.card(machine_no=machine, key_type="p256")
     return sealed(signer, world=world, **changes)
+
+
+def large_report(size: int, world: Pki | None = None, *, seed: int = 0, **changes: Any):
+    """Return the octets of a report of about that size, and what its writer says about it; nobody reads its rows."""
+    return make_report(0, world, content=noise(size, seed), **{"invoices": 0, **changes})
 
 
 def make_ack(bureau: FakeBureau, digest: str) -> tuple[bytes, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from typing import Any
@@ -89,6 +91,13 @@ def rows(invoices: int = 3) -> Iterator[bytes]:
     yield render_row(
         Trailer(invoices=invoices, lines=invoices, amount=sums["positive_amount"], tax=sums["positive_tax"])
     )
+
+
+def noise(size: int, seed: int = 0) -> Iterator[bytes]:
+    """Yield rows that no compression makes much smaller than `size` octets; as invoices they mean nothing."""
+    rng = random.Random(seed)
+    for at in range(0, size, 300_000):
+        yield base64.b64encode(rng.randbytes(min(300_000, size - at)))
 
 
 def sealed(

@@ -1,6 +1,6 @@
 """Runs online stations in processes that are killed at a chosen point. Started once, it forks for every run.
 
-Reads one JSON object per line: `{"home", "verb", "kill_at", "now"}`; answers with one: `{"killed", "points", "error"}`.
+Reads one JSON object per line: `{"home", "verb", "kill_at", "now", "part_bytes"}`; answers with one: `{"killed", "points", "error"}`.
 `kill_at` is the number of the checkpoint at which the child kills itself with SIGKILL (0: never), `points` the
 checkpoints it passed.
 """
@@ -32,6 +32,8 @@ def run(request: dict[str, object], out: int) -> None:
 
     clock = FixedClock(datetime.fromisoformat(str(request["now"])))
     with at_work(Home(Path(str(request["home"]))), clock, checkpoint=checkpoint, settle=0.0) as station:
+        if request.get("part_bytes"):
+            station.gateway.part_bytes = request["part_bytes"]  # type: ignore[attr-defined]
         if request["verb"] == "once":
             station.once(patient=False)
         else:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -23,41 +22,8 @@ from shared.model.result import prove_result
 from tax_bureau.home import Bureau, open_bureau
 from tax_bureau.serve import listen, url_of
 from tests.support.bureau import Office
+from tests.support.bureau_process import PATIENCE, serving
 from tests.support.pki import OTHER_TAXPAYER
-
-PATIENCE = 30.0
-
-
-class Process:
-    """`tax-bureau serve` as a process of its own."""
-
-    def __init__(self, home: Path, *options: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tax_bureau", "--home", str(home), "serve", "--port", "0", *options, "--json"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
-        assert self.process.stdout is not None
-        self.url = json.loads(self.process.stdout.readline())["url"]
-
-    def end(self, how: signal.Signals) -> tuple[int, str]:
-        """Send a signal; return the exit status and what it said on standard error."""
-        self.process.send_signal(how)
-        _, errors = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, errors
-
-
-@contextlib.contextmanager
-def serving(home: Path, *options: str) -> Iterator[Process]:
-    process = Process(home, *options)
-    try:
-        yield process
-    finally:
-        if process.process.poll() is None:
-            process.process.kill()
-            process.process.communicate(timeout=PATIENCE)
 
 
 @pytest.fixture
