@@ -16,7 +16,7 @@ from typing import Final
 import click
 
 from online_station.core.advice import OVERTAKEN, never_came, next_action, not_back, state_words
-from online_station.core.board import Line, board
+from online_station.core.board import Line, board, silent
 from online_station.core.decide import (
     AskNow,
     Event,
@@ -33,6 +33,7 @@ from online_station.shell import diagnosis, qr_sheet
 from online_station.shell.home import Home
 from online_station.shell.intake import Harvest
 from online_station.shell.log import log_to, stop_logging
+from online_station.shell.register import Register, read_list
 from online_station.shell.runner import Pass
 from online_station.shell.setup import Settings, at_work, initialise, opened, read_settings
 from online_station.shell.store import CAME, EventRow, LegRow, QuarantinedRow, ReportRow, Store, describe
@@ -51,6 +52,7 @@ from shared.errors import (
     BureauUnreachable,
     ExitCode,
     FileMissing,
+    NotFound,
     OutcomeUnknown,
     StationBusy,
     TaxferryError,
@@ -486,10 +488,11 @@ def run(context: Context, no_sticks: bool) -> Outcome:
         handler = log_to(home.logs)
         before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            context.emit({"event": "ready", "at": format_time(_CLOCK.now()), "inbox": str(station.intake.inbox)})
+            context.emit({"event": "ready", "at": format_time(_CLOCK.now()), "inbox": str(station.intake.inboxes.root)})
             context.say(
                 Text(
-                    f"服务已启动，守候 {station.intake.inbox}", f"the service is up and watches {station.intake.inbox}"
+                    f"服务已启动，守候 {station.intake.inboxes.root}",
+                    f"the service is up and watches {station.intake.inboxes.root}",
                 )
             )
             visiting = None if no_sticks else Visiting(home, _CLOCK, stop, wake, stick_verbs.narrator(context))
@@ -670,7 +673,7 @@ def _event_line(event: EventRow) -> Text:
 def show_board(context: Context) -> Outcome:
     """Show who has reported."""
     with opened(Home(context.home)) as store:
-        rows, gaps = store.reports(), store.gaps()
+        rows, gaps, companies = store.reports(), store.gaps(), Register(store).companies()
         keys = sorted({(r.header.taxpayer_id, r.header.period) for r in rows if r.snapshot.period_report})
         standings: dict[tuple[str, str], Standing] = {}
         for taxpayer_id, period in keys:
@@ -678,12 +681,125 @@ def show_board(context: Context) -> Outcome:
             if known is not None:
                 standings[taxpayer_id, period] = Standing.model_validate_json(known[0])
     lines: list[Line] = board([(r.snapshot, r.header.machine_no) for r in rows], standings)
+    period = f"{_CLOCK.now().date().replace(day=1) - timedelta(days=1):%Y-%m}"
+    names = {company.taxpayer_id: company.name for company in companies}
+    absent = silent(names, lines, period)
     return Outcome(
-        {"items": [asdict(line) for line in lines], "gaps": [asdict(gap) for gap in gaps]},
+        {
+            "items": [asdict(line) | {"name": names.get(line.taxpayer_id, "")} for line in lines],
+            "gaps": [asdict(gap) for gap in gaps],
+            "period": period,
+            "silent": [{"taxpayer_id": each, "name": names[each]} for each in absent],
+        },
         [
             *([line.in_words for line in lines] or [Text("还没有征期报告", "there are no period reports yet")]),
+            *_silent_lines(absent, names, period),
             *(never_came(gap.taxpayer_id, gap.machine_no, gap.missing, gap.before) for gap in gaps),
         ],
+    )
+
+
+def _silent_lines(absent: Sequence[str], names: Mapping[str, str], period: str) -> list[Text]:
+    if not absent:
+        return []
+    head = Text(
+        f"{period} 还没有送来报税文件的企业 {len(absent)} 家：",
+        f"{len(absent)} companies have sent no report of {period}:",
+    )
+    return [head, *(both(f"  {each}  {names[each]}") for each in absent[:_MOST_SILENT]), *_more(len(absent))]
+
+
+def _more(count: int) -> list[Text]:
+    rest = count - _MOST_SILENT
+    return [Text(f"  另有 {rest} 家（--json 全部列出）", f"  and {rest} more (--json lists all)")] if rest > 0 else []
+
+
+_MOST_SILENT: Final = 50
+
+
+# Companies
+
+_companies = program.group(
+    "companies", Text("企业名单：代账公司登记所服务的企业", "the companies that this station reports for")
+)
+
+
+@_companies.verb(
+    "import",
+    Text(
+        "导入企业名单（csv、xlsx）：税号、名称、收件文件夹、密钥文件、口令文件\n\n要么全部导入，要么一家也不导入；再次导入会更新。",
+        "take a list of companies (csv, xlsx): taxpayer_id, name, inbox, key, pin_file\n\n"
+        "All or none; a second import brings them up to date.",
+    ),
+    argument("file", type=FILE, help=Text("企业名单", "the list")),
+)
+def companies_import(context: Context, file: Path) -> Outcome:
+    """Register companies."""
+    companies, notes = read_list(file)
+    with opened(Home(context.home)) as store:
+        done = Register(store).put(companies, _CLOCK.now())
+    missing = [c for c in companies if c.key and not Path(c.key).is_file()]
+    warnings = notes + [
+        Text(f"{c.taxpayer_id} 的密钥文件不在：{c.key}", f"the key file of {c.taxpayer_id} is missing: {c.key}")
+        for c in missing[:20]
+    ]
+    return Outcome(
+        {"added": done.added, "changed": done.changed, "same": done.same, "keys_missing": len(missing)},
+        [
+            Text(
+                f"新登记 {done.added} 家，更新 {done.changed} 家，未变 {done.same} 家",
+                f"{done.added} registered, {done.changed} brought up to date, {done.same} unchanged",
+            )
+        ],
+        Text("执行 board 查看哪些企业还没有报税", "run board to see who has not reported yet"),
+        warnings,
+    )
+
+
+@_companies.verb("list", Text("列出登记的企业", "list the companies"))
+def companies_list(context: Context) -> Outcome:
+    """List the companies."""
+    with opened(Home(context.home)) as store:
+        companies = Register(store).companies()
+    lines = []
+    for company in companies:
+        key = Text("自己的密钥", "a key of its own") if company.key else Text("用本站密钥（代办）", "the station's key")
+        lines.append(
+            Text(
+                f"{company.taxpayer_id}  {company.name}  {key.zh}{'，文件夹 ' + company.inbox if company.inbox else ''}",
+                f"{company.taxpayer_id}  {company.name}  {key.en}{', folder ' + company.inbox if company.inbox else ''}",
+            )
+        )
+    return Outcome(
+        {
+            "items": [
+                {
+                    "taxpayer_id": c.taxpayer_id,
+                    "name": c.name,
+                    "inbox": c.inbox,
+                    "key": c.key,
+                    "pin_file": c.pin_file,
+                    "key_present": bool(c.key) and Path(c.key).is_file(),
+                }
+                for c in companies
+            ]
+        },
+        lines or [Text("还没有登记企业", "no company is registered")],
+    )
+
+
+@_companies.verb(
+    "remove",
+    Text("从名单中去掉一家企业；它的报告保留", "take a company off the register; its reports stay"),
+    argument("taxpayer_id", metavar="TAXPAYER_ID", help=Text("税号", "taxpayer id")),
+)
+def companies_remove(context: Context, taxpayer_id: str) -> Outcome:
+    """Remove a company."""
+    with opened(Home(context.home)) as store:
+        if not Register(store).remove(taxpayer_id.strip().upper()):
+            raise NotFound(what=taxpayer_id[:80])
+    return Outcome(
+        {"taxpayer_id": taxpayer_id}, [Text(f"已从名单中去掉 {taxpayer_id}", f"{taxpayer_id} is off the register")]
     )
 
 
