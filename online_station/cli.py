@@ -64,7 +64,7 @@ from shared.ids import recognise_name
 from shared.medium.sticks import Sticks
 from shared.model.standing import Standing
 from shared.states import ONLINE_TERMINAL, OnlineState
-from shared.text import Text
+from shared.text import Text, both
 
 program = Program("online-station", Text("税渡 上网机", "taxferry, Internet PC"))
 _CLOCK: Final = SystemClock()
@@ -682,7 +682,7 @@ def show_board(context: Context) -> Outcome:
                 standings[taxpayer_id, period] = Standing.model_validate_json(known[0])
     lines: list[Line] = board([(r.snapshot, r.header.machine_no) for r in rows], standings)
     period = f"{_CLOCK.now().date().replace(day=1) - timedelta(days=1):%Y-%m}"
-    names = {company.taxpayer_id: company.name for company in companies}
+    names: dict[str, str] = {company.taxpayer_id: company.name for company in companies}
     absent = silent(names, lines, period)
     return Outcome(
         {
