@@ -33,6 +33,7 @@ from online_station.shell import diagnosis, qr_sheet
 from online_station.shell.home import Home
 from online_station.shell.intake import Harvest
 from online_station.shell.log import log_to, stop_logging
+from online_station.shell.pairing import tell_offline_station
 from online_station.shell.register import Register, read_list
 from online_station.shell.runner import Pass
 from online_station.shell.setup import Settings, at_work, initialise, opened, read_settings
@@ -1025,6 +1026,49 @@ def stick_disc(context: Context, folder: Path, label: str) -> Outcome:
     lines, warnings = visit_words(done)
     return Outcome(
         visit_json(done) | dict(written.data), [*lines[:-1], *written.lines], stick_verbs.burn_next(folder), warnings
+    )
+
+
+# Both stations on one PC
+
+
+@program.verb(
+    "pair",
+    Text(
+        "开票机可以联网时：两个程序装在同一台电脑，用一个文件夹代替U盘\n\n"
+        "之后让 offline-station watch 和 online-station run 一直开着即可；证明和检查与用U盘时完全相同。",
+        "where the invoicing PC may have a network: both programs on one PC, a folder in place of the stick\n\n"
+        "Then leave offline-station watch and online-station run on; everything is proven just as with a stick.",
+    ),
+    option(
+        "--offline-home",
+        type=FOLDER,
+        metavar="DIR",
+        help=Text("开票机程序的数据文件夹；默认是系统的", "the home of offline-station; the system's by default"),
+    ),
+    option(
+        "--folder",
+        type=FOLDER,
+        metavar="DIR",
+        help=Text("代替U盘的文件夹；默认在本站的数据文件夹里", "the folder; in this station's home by default"),
+    ),
+)
+def pair(context: Context, offline_home: Path | None, folder: Path | None) -> Outcome:
+    """Let a folder stand for the stick, on both sides."""
+    where = (folder if folder is not None else context.home / "passage").absolute()
+    label = "本机文件夹"
+    with _sticks(context) as sticks:
+        where.mkdir(parents=True, exist_ok=True)
+        stick_verbs.ask_first(context, where, yes=False)
+        sticks.prepare(where, label, new_identity=False, now=_CLOCK.now())
+    told = tell_offline_station(offline_home, where)
+    return Outcome(
+        {"folder": str(where), "offline_home": told},
+        [Text(f"两个程序都用 {where} 代替U盘", f"both programs use {where} in place of a stick")],
+        Text(
+            "让 offline-station watch 和 online-station run 一直开着；之后在开票机程序里 copy、report、result、clear 即可",
+            "leave offline-station watch and online-station run on; then copy, report, result and clear as usual",
+        ),
     )
 
 
