@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN    := $(VENV)/bin
 SOURCES := shared offline_station online_station tax_bureau tests benchmarks docs
 
-.PHONY: help setup demo test long fmt lint types contracts docs pages bench check
+.PHONY: help setup demo test long reliability fmt lint types contracts docs pages bench check
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 setup: $(VENV)/.ready  ## make .venv with everything in it
@@ -14,6 +14,10 @@ test: setup      ## all tests but the slow ones
 	$(BIN)/python -m pytest -n auto -m "not slow"
 long: setup      ## the slow tests too, with many more examples
 	TAXFERRY_PROFILE=long $(BIN)/python -m pytest -n auto --timeout 1800
+reliability: setup ## the fault campaigns on sticks, all of them; rewrites docs/reliability.md
+	rm -rf build/reliability
+	TAXFERRY_RELIABILITY=$(CURDIR)/build/reliability $(BIN)/python -m pytest -n auto --timeout 1800 -m "slow or not slow" tests/faults/test_stick_*.py
+	$(BIN)/python -m docs.reliability build/reliability
 fmt: setup       ## format, and repair what can be repaired
 	$(BIN)/ruff format $(SOURCES) && $(BIN)/ruff check --fix $(SOURCES)
 lint: setup      ## style and likely mistakes
@@ -26,9 +30,10 @@ docs: $(VENV)/.ready-docs  ## the manual, into build/docs; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 pages: setup     ## rewrite the manual's pages that come from the code
 	$(BIN)/python -m docs.generate
-bench: setup     ## memory and speed, with a million invoices
+bench: setup     ## memory and speed, with a million invoices and a thousand reports
 	$(BIN)/python -m benchmarks.envelope
 	$(BIN)/python -m benchmarks.ledger
+	$(BIN)/python -m benchmarks.stick
 check: lint types contracts test docs  ## everything that a change must pass
 
 $(VENV)/.ready: pyproject.toml

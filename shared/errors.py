@@ -594,7 +594,9 @@ class MediumReadOnly(MediumError):
     code = "B3401"
     message = Text("“{name}”是只读的", "'{name}' is read-only")
     hint = Text(
-        "打开写保护开关或换一个U盘后再试", "open its write-protect switch or take another stick, then try again"
+        "有写保护开关就打开；没有就拔下重插后再试（文件系统有损伤时，系统会暂时把U盘改成只读）；还不行就换一个U盘",
+        "open its write-protect switch, if it has one; else plug it in again and try once more (a system makes a stick "
+        "with a damaged file system read-only for the time being); if that does not help take another stick",
     )
 
 

@@ -25,6 +25,11 @@ READER_DOWN: Final = StatedAdvice(
         "so no stick can be read: see whether antivirus software blocks Python, install again, then run doctor",
     ),
 )
+TOO_MANY: Final = Text(
+    "U盘上的文件太多，没有看完：把不相干的文件移走，再执行 stick sync",
+    "there are too many files on the stick, and not all were looked at: move away what has no business there, "
+    "then run stick sync again",
+)
 _MANY: Final = 10
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,14 +13,13 @@ from shared.files import open_ordinary
 from shared.ids import ReportName, recognise_name
 from shared.model.fields import MAX_TEXT_BYTES
 from shared.model.trust import MAX_TRUST_BYTES
-from shared.quarantine import WHY, explanation
+from shared.quarantine import WHY, explanation, kept_name
 from shared.text.system import shown_name
 
 _MAX_FILES: Final = 2000
 _TITLE: Final = "税渡 报税结果".encode()
 _BOM: Final = b"\xef\xbb\xbf"
 TRUST_NAME: Final = "trust.txt"
-_UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 
 
 @dataclass(frozen=True)
@@ -101,11 +99,11 @@ def set_aside(path: Path, quarantine: Path, error: TaxferryError, now: datetime)
     """
     quarantine.mkdir(parents=True, exist_ok=True)
     stamp = f"{now:%Y%m%d%H%M%S}"
-    target = quarantine / f"{stamp}_{path.name}"
+    target = quarantine / kept_name(f"{stamp}_", path.name)
     number = 1
     while target.exists():
         number += 1
-        target = quarantine / f"{stamp}-{number}_{path.name}"
+        target = quarantine / kept_name(f"{stamp}-{number}_", path.name)
     write_durably(target.with_name(target.name + WHY), explanation(shown_name(path.name), error, now))
     copy_durably(path, target)
     path.unlink(missing_ok=True)
@@ -113,19 +111,20 @@ def set_aside(path: Path, quarantine: Path, error: TaxferryError, now: datetime)
     return target
 
 
-def keep_aside(copy: Path, name: str, quarantine: Path, error: TaxferryError, now: datetime) -> Path:
+def keep_aside(copy: Path, name: str, sha256: str, quarantine: Path, error: TaxferryError, now: datetime) -> Path:
     """Keep a copy of a file on a stick that cannot be accepted, beside a text that says why; once for each content.
 
     Args:
         copy: The copy; it is not needed any more.
-        name: What it is to be called there: the same for the same file.
+        name: Its name on the stick.
+        sha256: Its SHA-256, in hex.
         quarantine: Where it goes.
         error: Why it cannot be accepted.
         now: When.
     """
     quarantine.mkdir(parents=True, exist_ok=True)
-    target = quarantine / _UNSAFE.sub("_", name)[-160:]
+    target = quarantine / kept_name(f"{sha256[:8]}-", name)
     if not target.exists():
-        write_durably(target.with_name(target.name + WHY), explanation(shown_name(name[9:]), error, now))
+        write_durably(target.with_name(target.name + WHY), explanation(shown_name(name), error, now))
         copy_durably(copy, target)
     return target

@@ -26,6 +26,7 @@ from shared.durable import TEMPORARY_SUFFIX, move_durably, write_durably
 from shared.envelope.opening import prove_report
 from shared.errors import (
     MediumAbsent,
+    MediumAmbiguous,
     MediumDamaged,
     MediumError,
     MediumReadOnly,
@@ -47,6 +48,7 @@ from shared.medium.sticks import Sticks
 from shared.model.ack import prove_ack
 from shared.model.result import ProvenResult, prove_result
 from shared.states import OfflineState
+from shared.stick_words import TOO_MANY
 from shared.text import Text
 
 RETENTION: Final = timedelta(days=7)
@@ -146,11 +148,11 @@ class Lookout:
         self._home, self._clock, self._everyone = home, clock, everyone
         self._seen: Hashable = None
         self._sticks: Sticks | None = None
-        self._mark: Hashable = None
+        self._mark: frozenset[Hashable] = frozenset()
         self._outbox = home.outbox
 
-    def look(self) -> tuple[Sequence[FoundStick], Hashable]:
-        """Return what is in, and what differs when something new waits to be put on a stick."""
+    def look(self) -> tuple[Sequence[FoundStick], frozenset[Hashable]]:
+        """Return what is in, and what waits to be put on a stick."""
         seen = tuple(_stamp(path) for path in (self._home.card, self._home.station))
         if self._sticks is None or seen != self._seen:
             with Station.open(self._home, self._clock, exclusive=False) as station:
@@ -159,7 +161,7 @@ class Lookout:
                 self._sticks = replace(sticks, memory=_Remembered(last), to_place=lambda: to_place)
                 self._mark, self._outbox = outgoing_mark(station, everyone=False), station.outbox
             self._seen = seen
-        return self._sticks.found(), (self._mark, _names_in(self._outbox) if self._everyone else ())
+        return self._sticks.found(), self._mark | (_names_in(self._outbox) if self._everyone else frozenset())
 
 
 def _stamp(path: Path) -> Hashable:
@@ -240,18 +242,19 @@ def has_outgoing(station: Station) -> bool:
     )
 
 
-def outgoing_mark(station: Station, *, everyone: bool) -> Hashable:
-    """Return what differs when something new waits to be put on a stick."""
+def outgoing_mark(station: Station, *, everyone: bool) -> frozenset[Hashable]:
+    """Return what waits to be put on a stick, each in words that only it has."""
     copy = station.card.open_copy()
-    waiting = copy.report_digest if copy is not None and copy.success is None else None
-    acks = tuple(sorted(copy.nonce for copy, _ in station.waiting_acks()))
-    return (waiting, acks, _names_in(station.outbox) if everyone else ())
+    found: set[Hashable] = {("ack", copy.nonce) for copy, _ in station.waiting_acks()}
+    if copy is not None and copy.success is None and copy.report_digest is not None:
+        found.add(("report", copy.report_digest))
+    return frozenset(found) | (_names_in(station.outbox) if everyone else frozenset())
 
 
-def _names_in(folder: Path) -> tuple[str, ...]:
+def _names_in(folder: Path) -> frozenset[Hashable]:
     with contextlib.suppress(OSError):
-        return tuple(sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")))
-    return ()
+        return frozenset(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    return frozenset()
 
 
 # The visit
@@ -285,6 +288,9 @@ def sync(
         with _reading(station, path, tag, everyone=everyone, progress=progress) as harvest:
             _same_stick(stick, harvest)
             visit.foreign, visit.protections = harvest.foreign, harvest.protections
+            visit.refused.extend(Refusal(str(error.context["name"]), error) for error in stick.not_folders())
+            if harvest.truncated:
+                visit.warnings.append(TOO_MANY)
             _take(station, harvest, visit, everyone=everyone)
         try:
             _place(station, stick, harvest, visit, everyone=everyone, progress=progress)
@@ -336,7 +342,7 @@ def results_on_stick(station: Station) -> list[Arrival]:
 
 def put_report_on_stick(station: Station) -> str | None:
     """Put the waiting report onto the stick that is in, if exactly one is; return its label."""
-    with contextlib.suppress(MediumAbsent, MediumUnprepared):
+    with contextlib.suppress(MediumAbsent, MediumAmbiguous, MediumUnprepared):
         done = put_report(station, None)
         return done.label
     return None
@@ -379,9 +385,11 @@ def _take(station: Station, harvest: Harvest, visit: Visit, *, everyone: bool) -
             continue
         moved = None
         if seen.copy is not None and not isinstance(seen.error, StillProcessing):
-            name = f"{seen.sha256[:8]}-{seen.name}"
-            moved = keep_aside(seen.copy, name, station.home.quarantine, seen.error, station.clock.now())
+            quarantine, now = station.home.quarantine, station.clock.now()
+            moved = keep_aside(seen.copy, seen.name, seen.sha256, quarantine, seen.error, now)
         visit.refused.append(Refusal(seen.name, seen.error, moved))
+    # What was whole in a damaged container was taken; that something may be missing has to be said.
+    visit.refused.extend(Refusal(name, error) for name, error in harvest.broken(Direction.TO_OFFLINE))
 
 
 def _take_result(station: Station, seen: Seen, visit: Visit) -> None:
@@ -395,7 +403,8 @@ def _take_result(station: Station, seen: Seen, visit: Visit) -> None:
     target = station.inbox / facts.name.file_name(".txt")
     if target.is_file():
         if hash_file(target)[0] == seen.sha256:
-            visit.taken.append(target.name)
+            if target.name not in visit.taken:
+                visit.taken.append(target.name)
             return
         _refuse_if_older(target, facts, station, at=reading.at)
     station.inbox.mkdir(parents=True, exist_ok=True)
@@ -469,17 +478,21 @@ def _place(
             progress(min(done, total), total, _WRITING)
 
         cargo = [w.cargo for w in waiting]
+        blocked: TaxferryError | None = None
         for carried in carry(stick, harvest, cargo, Direction.TO_ONLINE, now=now, advanced=advanced):
             name = carried.cargo.file.name
             if carried.error is not None:
                 # A newer receipt under the same name, or a file that is not ours to judge: it stays.
                 if carried.cargo.facts.kind == "report":
-                    raise carried.error
-                visit.already.append(name)
+                    blocked = blocked or carried.error
+                else:
+                    visit.already.append(name)
                 continue
             by_name[name].note(visit.label)
             visit.container = carried.container or visit.container
             (visit.already if carried.already else visit.placed).append(name)
+        if blocked is not None:
+            raise blocked  # after all the others: they have done nothing
 
 
 @contextlib.contextmanager
@@ -552,9 +565,10 @@ def _waiting_ack(station: Station, copy: CopyRecord, ack: bytes, scratch: Path) 
 
 
 def _others(station: Station) -> Iterator[Waiting]:
-    """Return the proven files of other machines in the outbox."""
+    """Return the proven files of other machines in the outbox; of several with one true name, the newest."""
     mine = _machine(station)
     trust, at = station.card.trust_in_force().store(), station.read().at
+    found: dict[str, Waiting] = {}
     with contextlib.suppress(FileNotFoundError):
         for path in sorted(station.outbox.iterdir()):
             recognised = recognise_name(path.name)
@@ -569,7 +583,10 @@ def _others(station: Station) -> Iterator[Waiting]:
             if facts.stem != recognised[0].stem:
                 continue
             item = Outgoing.of(path, facts.name.file_name(recognised[1]), facts.digest)
-            yield Waiting(Cargo(item, facts), _note_nothing)
+            known = found.get(item.name)
+            if known is None or facts.supersedes(known.cargo.facts):
+                found[item.name] = Waiting(Cargo(item, facts), _note_nothing)
+    yield from found.values()
 
 
 def _note_nothing(_stick: str) -> None:
@@ -636,7 +653,7 @@ def _is_finished(seen: Seen, copy: CopyRecord, life: ReportLife, now: datetime) 
     if now - copy.cleared_at < RETENTION:
         return False
     if facts.kind == "ack":
-        return life.acknowledged
+        return life.acknowledged and now - life.changed_at >= RETENTION
     # The card was cleared: of this name, nothing up to what cleared it is waited for by anybody.
     if facts.kind == "report":
         return facts.number <= copy.sequence

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -13,11 +12,10 @@ from typing import Final
 from online_station.shell.store import QuarantinedRow, Store
 from shared.durable import copy_durably, sync_directory, write_durably
 from shared.errors import TaxferryError
-from shared.quarantine import WHY, explanation
+from shared.quarantine import WHY, explanation, kept_name
 from shared.text.system import shown_name
 
 _SAMPLE: Final = 1 << 20
-_UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 
 
 def set_aside(folder: Path, source: Path, error: TaxferryError, store: Store, now: datetime) -> QuarantinedRow:
@@ -45,8 +43,10 @@ def set_aside(folder: Path, source: Path, error: TaxferryError, store: Store, no
 
 
 def keep_copy(folder: Path, source: Path, name: str, error: TaxferryError, store: Store, now: datetime) -> None:
-    """Put a copy of a file of ours into the quarantine: it stays in the spool, and people find out why."""
+    """Put a copy of a file into the quarantine, once: it stays where it is, and people find out why."""
     row = _describe(source, error, now, name)
+    if (folder / row.stored_name).is_file():
+        return
     write_durably(folder / (row.stored_name + WHY), explanation(name, error, now))
     copy_durably(source, folder / row.stored_name)
     store.add_quarantined(row)
@@ -57,9 +57,8 @@ def _describe(source: Path, error: TaxferryError, now: datetime, name: str | Non
     with source.open("rb") as file:
         sample = hashlib.sha256(file.read(_SAMPLE))
         sample.update(str(os.fstat(file.fileno()).st_size).encode())
-    safe = _UNSAFE.sub("_", name).strip(" .")[-120:] or "file"
     return QuarantinedRow(
-        stored_name=f"{sample.hexdigest()[:8]}-{safe}",
+        stored_name=kept_name(f"{sample.hexdigest()[:8]}-", name),
         name=name,
         code=error.code,
         reason_zh=error.text.zh,

@@ -31,6 +31,7 @@ from shared.medium.slip import Slip, slip_of
 from shared.medium.sticks import Sticks
 from shared.model.result import ProvenResult, prove_result
 from shared.states import OnlineState
+from shared.stick_words import TOO_MANY
 from shared.text import Text
 
 RETENTION: Final = timedelta(days=7)
@@ -115,9 +116,9 @@ def sticks_of(store: Store, station: str) -> Sticks:
     return Sticks(station, _Memory(store), wanted, lambda: any(row.left is None for row in _outgoing(store)))
 
 
-def outgoing_mark(store: Store) -> Hashable:
-    """Return what differs when something new waits to be put on a stick."""
-    return tuple(sorted((row.digest, row.snapshot.result_no) for row in _outgoing(store)))
+def outgoing_mark(store: Store) -> frozenset[Hashable]:
+    """Return what waits to be put on a stick, each in words that only it has."""
+    return frozenset((row.digest, row.snapshot.result_no) for row in _outgoing(store))
 
 
 def slip(path: Path, *, station: str, home: Home, store: Store, trust: Trust, now: datetime) -> Slip:
@@ -168,6 +169,9 @@ def synchronise(
             if harvest.identity != visit.stick_id:
                 raise MediumDamaged(reason=Text("读取时换了U盘", "the stick was changed while it was read"))
             visit.foreign, visit.protections = harvest.foreign, harvest.protections
+            visit.problems.extend(stick.not_folders())
+            if harvest.truncated:
+                visit.warnings.append(TOO_MANY)
             _take(harvest, visit, home, store, inbox, now)
         try:
             _place(stick, harvest, visit, home, store, trust, now, progress)
@@ -221,9 +225,7 @@ def _take(harvest: Harvest, visit: Visit, home: Home, store: Store, inbox: Path,
     bodies = {ack.sha256 for ack in store.acks()}
     for seen in harvest.files:
         if seen.suffix not in (".dat", ".ack"):
-            if seen.error is not None and seen.suffix == ".txt" and not seen.facts:
-                visit.problems.append(seen.error)
-            continue
+            continue  # for the invoicing PCs, and theirs to judge
         if seen.sha256 and seen.sha256 in files:
             visit.known += 1
             continue
@@ -241,7 +243,11 @@ def _take(harvest: Harvest, visit: Visit, home: Home, store: Store, inbox: Path,
         if known:
             visit.known += 1
             continue
-        visit.taken.append(_into_inbox(seen, facts, inbox))
+        taken = _into_inbox(seen, facts, inbox)
+        if taken not in visit.taken:
+            visit.taken.append(taken)
+    # What was whole in a damaged container was taken; that something may be missing has to be said.
+    visit.problems.extend(error for _, error in harvest.broken(Direction.TO_ONLINE))
 
 
 def _into_inbox(seen: Seen, facts: Facts, inbox: Path) -> str:

@@ -39,7 +39,7 @@ def visit_words(done: Visit) -> tuple[list[Text], list[Text]]:
     lines += carried_words(done.placed, done.container)
     lines += [Text(f"  清理 {name}（已清卡）", f"  removed: {name} (used)") for name in done.removed]
     if done.failure is None:
-        if len(lines) == 1 and not done.unplaced:
+        if len(lines) == 1 and not done.unplaced and not done.problems:
             lines.append(Text("  U盘与本机一致，没有新文件", "  the stick is up to date, there is nothing new"))
         lines.append(Text(f"{PULL_OUT.zh}U盘", f"{PULL_OUT.en}"))
     warnings = list(done.warnings)
@@ -88,7 +88,8 @@ class Visiting(threading.Thread):
         self._home, self._clock = home, clock
         self._stop_event, self._wake, self._tell = stop, wake, tell
         self._sticks: Sticks | None = None
-        self._mark: Hashable = None
+        self._mark: frozenset[Hashable] = frozenset()
+        self._found: Sequence[FoundStick] = ()
         self._written = -1
 
     def run(self) -> None:
@@ -107,7 +108,7 @@ class Visiting(threading.Thread):
         facts = {"label": found.label, "path": str(found.path), "state": found.state.value}
         self._tell("unusable", facts, useless_words(found.shown, state.name, state.advice))
 
-    def _survey(self, store: Store) -> tuple[Sequence[FoundStick], Hashable]:
+    def _survey(self, store: Store) -> tuple[Sequence[FoundStick], frozenset[Hashable]]:
         """Look at what is in; the reports are read again only when somebody has written."""
         try:
             written = store.change_counter()
@@ -116,10 +117,11 @@ class Visiting(threading.Thread):
                 to_place = known.to_place()
                 self._sticks = replace(known, to_place=lambda: to_place)
                 self._mark, self._written = outgoing_mark(store), written
-            return self._sticks.found(), self._mark
+            self._found = self._sticks.found()
         except (TaxferryError, OSError, DBAPIError) as error:
-            LOGGER.error("sticks: %s", error)  # the database is busy or full: the next look comes soon
-            return [], None
+            # The database is busy or full. The next look comes soon; no stick was pulled because of it.
+            LOGGER.error("sticks: %s", error)
+        return self._found, self._mark
 
     def _visit(self, found: FoundStick) -> bool:
         facts = {"label": found.label, "path": str(found.path)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -37,7 +38,7 @@ class Attendance:
     """
 
     retry_seconds: float = RETRY_SECONDS
-    _done: dict[str, Hashable] = field(default_factory=dict)
+    _done: dict[str, _State] = field(default_factory=dict)
     _failed: dict[str, float] = field(default_factory=dict)
     _noticed: dict[str, MediumState] = field(default_factory=dict)
 
@@ -48,12 +49,12 @@ class Attendance:
         self._noticed = {key: one.state for key, one in now.items()}
         return news
 
-    def due(self, found: Sequence[FoundStick], outgoing: Hashable, at: float) -> list[FoundStick]:
+    def due(self, found: Sequence[FoundStick], outgoing: AbstractSet[Hashable], at: float) -> list[FoundStick]:
         """Return the sticks to visit now.
 
         Args:
             found: What is in.
-            outgoing: What waits to go out, in any form that differs when it does.
+            outgoing: What waits to go out, in any words.
             at: Seconds of a clock that only goes forward.
         """
         here = {_key(one) for one in found}
@@ -65,14 +66,22 @@ class Attendance:
             for one in found
             if one.identity is not None
             and one.state in _USABLE
-            and self._done.get(_key(one), _NEVER) != _mark(one, outgoing)
+            and self._is_news(one, outgoing)
             and self._failed.get(_key(one), at - self.retry_seconds) <= at - self.retry_seconds
         ]
 
-    def visited(self, now_found: FoundStick | None, outgoing: Hashable) -> None:
+    def _is_news(self, one: FoundStick, outgoing: AbstractSet[Hashable]) -> bool:
+        """Return whether there is more to do than after the last visit; that something is done with is no reason."""
+        before, now = self._done.get(_key(one)), _State.of(one, outgoing)
+        if before is None or now.locked != before.locked or now.work - before.work or now.outgoing - before.outgoing:
+            return True
+        self._done[_key(one)] = now
+        return False
+
+    def visited(self, now_found: FoundStick | None, outgoing: AbstractSet[Hashable]) -> None:
         """Note a visit that succeeded, with how the stick and what waits look after it."""
         if now_found is not None:
-            self._done[_key(now_found)] = _mark(now_found, outgoing)
+            self._done[_key(now_found)] = _State.of(now_found, outgoing)
             self._failed.pop(_key(now_found), None)
 
     def failed(self, found: FoundStick, at: float) -> None:
@@ -81,20 +90,32 @@ class Attendance:
         self._done.pop(_key(found), None)
 
 
-_NEVER: Final = object()
+@dataclass(frozen=True)
+class _State:
+    """What there is to do about a stick.
+
+    Attributes:
+        work: What lies on it for this station.
+        outgoing: What waits to be put on it.
+        locked: Whether it cannot be written.
+    """
+
+    work: AbstractSet[Hashable]
+    outgoing: AbstractSet[Hashable]
+    locked: bool
+
+    @classmethod
+    def of(cls, found: FoundStick, outgoing: AbstractSet[Hashable]) -> _State:
+        return cls(found.work, outgoing, found.state is MediumState.READ_ONLY)
 
 
 def _key(found: FoundStick) -> str:
     return f"{'' if found.identity is None else found.identity.id}@{found.path}"
 
 
-def _mark(found: FoundStick, outgoing: Hashable) -> Hashable:
-    return (found.waiting, found.state is MediumState.READ_ONLY, outgoing)
-
-
 def attend(
     *,
-    survey: Callable[[], tuple[Sequence[FoundStick], Hashable]],
+    survey: Callable[[], tuple[Sequence[FoundStick], AbstractSet[Hashable]]],
     visit: Callable[[FoundStick], bool],
     notice: Callable[[FoundStick], None],
     wake: Wake,

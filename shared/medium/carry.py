@@ -2,7 +2,7 @@
 
 Above a handful, files go as one container: a stick of 20 MB/s takes a thousand small files four times as fast in one
 piece (STICK-14). What has to take the place of an older file of its name goes by itself, since a container replaces
-nothing.
+nothing; so does the trust file, with which nobody is ever done: a container goes only when all in it is done with.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from shared.errors import NameTaken, TaxferryError
+from shared.errors import ForeignObject, NameTaken, TaxferryError
 from shared.medium.names import Direction
 from shared.medium.reading import Facts, Harvest, Seen
 from shared.medium.stick import Outgoing, Stick, StickFile
@@ -37,7 +37,7 @@ class Carried:
         cargo: The file.
         already: Whether it lay there before.
         container: The container that holds it; empty if it lies by itself.
-        error: Why it is not there: another file has its name, and was not touched.
+        error: Why it is not there: something else has its name, and was not touched.
     """
 
     cargo: Cargo
@@ -83,12 +83,12 @@ def carry(
         advanced(2 * item.file.size)
         yield Carried(item, already=True, container=container)
     taken = {seen.name for seen in harvest.files if seen.direction is direction and not seen.container}
-    together = [item for item in fresh if item.file.name not in taken]
+    together = [item for item in fresh if item.file.name not in taken and item.facts.kind != "trust"]
     if len(together) <= HANDFUL:
         together = []
-    for item in fresh:
-        if item in together:
-            continue
+    packed_names = {item.file.name for item in together}
+
+    def alone(item: Cargo) -> Carried:
         try:
             placed = stick.place(
                 item.file.path,
@@ -100,13 +100,24 @@ def carry(
                 advanced=advanced,
             )
         except NameTaken as error:
-            yield Carried(item, error=error)
-            continue
-        yield Carried(item, already=placed.already)
-    if together:
+            return Carried(item, error=error)
+        except ForeignObject as error:
+            if error.context["name"] != item.file.name:
+                raise  # it concerns the folder, and so every file
+            return Carried(item, error=error)
+        return Carried(item, already=placed.already)
+
+    yield from (alone(item) for item in fresh if item.file.name not in packed_names)
+    if not together:
+        return
+    try:
         names = [p.name for p in stick.place_batch([i.file for i in together], direction, now=now, advanced=advanced)]
-        for item in together:
-            yield Carried(item, container=names[0] if len(names) == 1 else "…")
+    except (NameTaken, ForeignObject):
+        # A damaged container of the same members has the name: it is left as it is, and the files go without one.
+        yield from map(alone, together)
+        return
+    for item in together:
+        yield Carried(item, container=names[0] if len(names) == 1 else "…")
 
 
 def tidy(stick: Stick, harvest: Harvest, finished: Callable[[Seen], bool]) -> list[str]:
@@ -124,8 +135,8 @@ def tidy(stick: Stick, harvest: Harvest, finished: Callable[[Seen], bool]) -> li
     removed = [seen.name for seen in single if stick.remove(entry_of(seen), seen.sha256)]
     for box in harvest.containers:
         members = [seen for seen in harvest.files if (seen.place, seen.container) == (box.place, box.name)]
-        # One that is damaged holds nothing that its sender has not put there again.
-        whole = box.error is None
+        # Of one that is damaged, or that holds what is for others as well, nobody here knows whether all is done with.
+        whole = box.error is None and not box.others
         if whole and members and all(map(finished, members)) and stick.remove(entry_of(box), box.sha256):
             removed.extend(seen.name for seen in members)
     return removed

@@ -142,7 +142,7 @@ def split(members: Iterable[Member]) -> list[list[Member]]:
     return lists
 
 
-def write(plan: Plan, open_member: Callable[[Member], BinaryIO], sink: Callable[[bytes], object]) -> str:
+def write(plan: Plan, open_member: Callable[[Member], BinaryIO], sink: Callable[[bytes], object]) -> None:
     """Write a container, in bounded memory.
 
     Args:
@@ -150,27 +150,17 @@ def write(plan: Plan, open_member: Callable[[Member], BinaryIO], sink: Callable[
         open_member: Opens a member's bytes at their start; they are closed here.
         sink: Called with the container's bytes, piece by piece; writes all that it is given.
 
-    Returns:
-        The container's SHA-256, in hex.
-
     Raises:
         OSError: A member cannot be read; with `EAGAIN`, it is no longer what was planned. What was written so far is
             no container.
     """
-    digest = hashlib.sha256()
-
-    def put(data: bytes) -> None:
-        digest.update(data)
-        sink(data)
-
     for member in plan.members:
-        put(_header(member.name, member.size))
+        sink(_header(member.name, member.size))
         with open_member(member) as source:
             for block in _as_planned(member, source):
-                put(block)
-        put(_padding(member.size))
-    put(_header(MANIFEST, len(plan.manifest)) + plan.manifest + _padding(len(plan.manifest)) + _END)
-    return digest.hexdigest()
+                sink(block)
+        sink(_padding(member.size))
+    sink(_header(MANIFEST, len(plan.manifest)) + plan.manifest + _padding(len(plan.manifest)) + _END)
 
 
 def _as_planned(member: Member, source: BinaryIO) -> Iterator[bytes]:

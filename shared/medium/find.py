@@ -163,6 +163,7 @@ class FoundStick:
         volume: What is mounted there; None for a plain folder.
         free_bytes: How much can still be written.
         waiting: How many files lie there that the caller wants.
+        work: Those files: place, name and length of each.
         error: Why it could not be read.
     """
 
@@ -173,6 +174,7 @@ class FoundStick:
     volume: Volume | None = None
     free_bytes: int = 0
     waiting: int = 0
+    work: frozenset[tuple[str, str, int]] = frozenset()
     error: MediumError | None = None
 
     def exit_code(self, *, to_place: bool) -> ExitCode:
@@ -266,7 +268,8 @@ def _look(
         with Stick.open(path, station=station, unprepared=True, files=files) as stick:
             found = replace(found, identity=stick.identity, label=stick.identity.label if stick.identity else name)
             if stick.identity is not None:
-                found = replace(found, waiting=sum(1 for file in stick.list().files if wanted(file)))
+                work = frozenset((file.place, file.name, file.size) for file in stick.list().files if wanted(file))
+                found = replace(found, waiting=len(work), work=work)
         found = replace(found, free_bytes=_room(path, files, prove=expected and found.identity is None))
     except MediumError as error:
         return replace(found, state=_broken(path, volume, volumes), error=error)

@@ -185,9 +185,13 @@ class LocalFiles:
         where, base = self._at(folder, name)
         file = open_ordinary(where, within=base)
         if past_cache and hasattr(os, "posix_fadvise"):
-            # Pages that reached the medium are dropped, so that what is read next comes from it.
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            _forget_below(os.fstat(file.fileno()).st_dev)
+            try:
+                # Pages that reached the medium are dropped, so that what is read next comes from it.
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                _forget_below(os.fstat(file.fileno()).st_dev)
+            except BaseException:
+                file.close()
+                raise
         return file
 
     def create(self, folder: Folder, name: str) -> BinaryIO:
@@ -200,7 +204,12 @@ class LocalFiles:
         where, base = self._at(folder, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY | _CLOEXEC | _NOFOLLOW
         with os.fdopen(os.open(where, flags, 0o644, dir_fd=base), "ab") as file:
+            # After a power cut a file on FAT may have more allocated than its length says; whoever lets it grow then
+            # makes the system declare the medium read-only. To cut it off at its own length gives the rest back.
+            os.ftruncate(file.fileno(), os.fstat(file.fileno()).st_size)
             file.write(data)
+            file.flush()
+            self.sync_folder(folder)  # what is allocated first, as in `Stick._sync_new`
             self.sync_file(file)
 
     def sync_file(self, file: BinaryIO) -> None:

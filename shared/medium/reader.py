@@ -7,6 +7,7 @@ no key and no ledger. What it writes is named by its own counting, never by the 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -19,7 +20,7 @@ from typing import BinaryIO, Final, cast
 from shared.clock import format_time, parse_time
 from shared.envelope.chain import TrustStore
 from shared.envelope.opening import prove_report
-from shared.errors import MediumError, NameContradicts, TaxferryError
+from shared.errors import MediumError, NameContradicts, StorageFull, TaxferryError
 from shared.ids import ReportName
 from shared.medium import confine, container
 from shared.medium.names import BATCH, MAX_SIZES, TRUST, recognise
@@ -37,6 +38,7 @@ from shared.medium.stick import Listing, Place, Stick, StickFile
 from shared.model.ack import prove_ack
 from shared.model.result import prove_result
 from shared.model.trust import read_signed_trust
+from shared.text import Text
 
 _CHUNK: Final = 1 << 20
 _PROGRESS: Final = 4 << 20
@@ -44,6 +46,8 @@ _LARGE: Final = 1 << 20
 """From this size on, a file that may be known is read once for its SHA-256 before it is copied."""
 _REJECTED: Final = 16 << 20
 """The largest file that is copied although it proves nothing: for the quarantine."""
+_REJECTED_IN_ALL: Final = 64 << 20
+"""As much of that is copied in a visit: a stick full of rubbish does not fill this PC's disk."""
 
 
 def work(request: dict[str, object]) -> Iterator[dict[str, object]]:
@@ -92,6 +96,7 @@ class _Examination:
         self.copies = 0
         self.read = 0
         self.told = 0
+        self.rejected = 0
 
     def run(self) -> Iterator[Message]:
         listing = self.stick.list()
@@ -152,7 +157,7 @@ class _Examination:
         except MediumError as error:
             yield self.told_of(entry, error=Told.of(error))
 
-    def told_of(self, entry: StickFile, *, sha256: str = "", error: Told | None = None) -> FileMessage:
+    def told_of(self, entry: StickFile, *, sha256: str = "", error: Told | None = None, others: int = 0) -> FileMessage:
         return FileMessage(
             place=entry.place,
             name=_spelled(entry.name),
@@ -160,17 +165,20 @@ class _Examination:
             size=entry.size,
             sha256=sha256,
             error=error,
+            others=others,
         )
 
     def container(self, entry: StickFile) -> Iterator[Message]:
         """Go through a container; members before the place where it is damaged are as good as any (STICK-20)."""
         error: MediumError | None = None
-        sha256 = ""
+        sha256, others = "", 0
         try:
             with self.stick.reading(entry) as opened:
                 file = _Hashing(opened)
                 for member in container.read(cast("BinaryIO", file), entry.size):
-                    if self.wanted(member.report):
+                    if not self.wanted(member.report):
+                        others += 1
+                    else:
                         blocks = iter(lambda member=member: member.read(_CHUNK), b"")  # type: ignore[misc]
                         yield from self.file(
                             entry.place, member.name, entry.name, member.suffix, member.report, member.size, blocks
@@ -178,9 +186,7 @@ class _Examination:
                 sha256 = file.digest.hexdigest()
         except MediumError as problem:
             error = problem
-        except OSError as problem:
-            error = self.stick.meaning(problem)
-        yield self.told_of(entry, sha256=sha256, error=None if error is None else Told.of(error))
+        yield self.told_of(entry, sha256=sha256, error=None if error is None else Told.of(error), others=others)
 
     def file(
         self,
@@ -200,14 +206,18 @@ class _Examination:
         error: TaxferryError | None = None
         digest = hashlib.sha256()
         try:
-            with path.open("xb+") as local:
+            with _own_disk():
+                opened = path.open("xb+")
+            with opened as local:
                 for found in self.counted(blocks):
                     if isinstance(found, ProgressMessage):
                         yield found
                     else:
                         digest.update(found)
-                        local.write(found)
-                local.flush()
+                        with _own_disk():
+                            local.write(found)
+                with _own_disk():
+                    local.flush()
                 try:
                     facts = self.prove(local, suffix, name)
                     if report is not None and facts.stem != report.stem:
@@ -216,9 +226,11 @@ class _Examination:
                     facts, error = None, problem
                 keep = suffix in self.request.copy_kinds and digest.hexdigest() not in self.known
                 if error is not None:
-                    keep = keep and size <= _REJECTED
+                    keep = keep and size <= _REJECTED and self.rejected + size <= _REJECTED_IN_ALL
+                    self.rejected += size if keep else 0
                 if keep:
-                    os.fsync(local.fileno())
+                    with _own_disk():
+                        os.fsync(local.fileno())
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -276,6 +288,15 @@ class _Examination:
         # Its signature fits its signer; whether the signer is believed is decided by whoever puts it in force.
         trust, _ = read_signed_trust(data)
         return Facts(kind="trust", number=trust.version)
+
+
+@contextlib.contextmanager
+def _own_disk() -> Iterator[None]:
+    """Let it not be said of the stick that this PC's disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFull(name=Text("本机的临时文件夹", "this PC's scratch folder")) from error
 
 
 def _spelled(name: str) -> str:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,8 +30,8 @@ from shared.durable import TEMPORARY_SUFFIX
 from shared.envelope.chain import TrustStore, load_certificate, load_crl
 from shared.errors import MediumDamaged, MediumError, TaxferryError
 from shared.ids import ReportName, parse_stem
-from shared.medium.confine import Limits, run_confined
-from shared.medium.names import Direction
+from shared.medium.confine import PROTECTIONS, Limits, run_confined
+from shared.medium.names import BATCH, MAX_SIZES, TRUST, Direction, recognise, recognise_container
 from shared.medium.stick import Place
 from shared.text import Text
 
@@ -155,15 +157,22 @@ class Told(BaseModel):
         found = faults.ERRORS.get(self.code)
         if found is None:
             raise ValueError(self.code)
-        context = {k: Text(*v) if isinstance(v, tuple) else v for k, v in self.context.items()}
+        context = {key: _legible(value) for key, value in self.context.items()}
         try:
             return found(**context)
         except (KeyError, TypeError, AttributeError) as problem:
             raise ValueError(self.code) from problem
 
 
+def _legible(value: int | str | tuple[str, str]) -> int | str | Text:
+    """Return a fact of an error so that it can be shown: nothing in it that a terminal would obey."""
+    if isinstance(value, tuple):
+        return Text(*("".join(c if c.isprintable() else " " for c in each) for each in value))
+    return value if isinstance(value, int) else "".join(c if c.isprintable() else " " for c in value)
+
+
 class FileMessage(BaseModel):
-    """One file of ours that lies on the stick, by itself or in a container."""
+    """One file of ours that lies on the stick, by itself or in a container; of a container also how much is others'."""
 
     model_config = _STRICT
 
@@ -175,6 +184,7 @@ class FileMessage(BaseModel):
     size: int = Field(ge=0)
     sha256: _Hex64 | Literal[""] = ""
     copied: str = Field(default="", pattern=r"^[0-9a-f]{0,64}$")
+    others: int = Field(default=0, ge=0)
     facts: Facts | None = None
     error: Told | None = None
 
@@ -245,6 +255,7 @@ class Seen:
         copy: Where its copy lies, until the end of the visit; None if none was wanted.
         facts: What its signature proves; None if it proves nothing.
         error: Why it proves nothing.
+        others: How many members of a container are for other machines than those asked for. They were not opened.
     """
 
     place: Place
@@ -256,6 +267,7 @@ class Seen:
     copy: Path | None
     facts: Facts | None
     error: TaxferryError | None
+    others: int = 0
 
     @property
     def direction(self) -> Direction | None:
@@ -301,6 +313,13 @@ class Harvest:
             and seen.facts is not None
             and facts.supersedes(seen.facts)
         )
+
+    def broken(self, direction: Direction) -> list[tuple[str, TaxferryError]]:
+        """Return the damaged containers, and why, that who reads this direction's folder has to be told of.
+
+        Whoever writes there puts what is missing there again in the same visit.
+        """
+        return [(box.name, box.error) for box in self.containers if box.error and box.direction in (direction, None)]
 
     def packed(self, direction: Direction) -> dict[tuple[str, str], str]:
         """Return name and SHA-256 of what lies in whole containers, with the container's name."""
@@ -372,7 +391,8 @@ def sweep_scratch(scratch: Path) -> None:
 
 def _collect(request: Request, folder: Path, advanced: Callable[[int, int], None]) -> Harvest:
     harvest = Harvest()
-    total = 0
+    total, listed = 0, False
+    copies: set[str] = set()
     running = run_confined(
         READER,
         request.model_dump(mode="json"),
@@ -384,18 +404,26 @@ def _collect(request: Request, folder: Path, advanced: Callable[[int, int], None
         for found in map(_checked, messages):
             match found:
                 case ListingMessage():
+                    if listed:
+                        raise _nonsense()
+                    listed = True
                     harvest.identity, harvest.foreign, harvest.others = found.identity, found.foreign, found.others
                     harvest.truncated, total = found.truncated, found.total_bytes
                 case ProgressMessage():
                     advanced(found.done, max(total, found.done))
                 case ProtectionMessage():
-                    harvest.protections = found.protections
+                    harvest.protections = tuple(word for word in found.protections if word in PROTECTIONS)
                 case TroubleMessage():
                     error = _told(found.error)
                     raise error if isinstance(error, MediumError) else _nonsense()
                 case FileMessage():
-                    seen = _seen(found, folder)
+                    if not listed or (found.copied and found.copied in copies):
+                        raise _nonsense()
+                    copies.add(found.copied)
+                    seen = _seen(found, request, folder)
                     (harvest.containers if seen.suffix == ".tar" else harvest.files).append(seen)
+    if not listed:
+        raise _nonsense()
     return harvest
 
 
@@ -407,15 +435,46 @@ def _checked(message: Mapping[str, Any]) -> Message:
         raise _nonsense() from None
 
 
-def _seen(found: FileMessage, folder: Path) -> Seen:
-    copy = folder / found.copied if found.copied else None
-    if copy is not None and (copy.is_symlink() or not copy.is_file()):
-        raise _nonsense()
+_KINDS: Final = {".dat": "report", ".txt": "result", ".ack": "ack", TRUST: "trust"}
+
+
+def _contradicts(found: FileMessage, request: Request) -> bool:
+    """Return whether a message says what no honest reader says of any file, asked what this one was asked."""
+    meaning = recognise(found.name)
+    if meaning is None or meaning[1] != found.suffix:
+        return True
+    report, facts = meaning[0], found.facts
+    if found.suffix == BATCH:
+        return bool(found.container or found.copied or facts is not None)
+    if found.others or (found.container and recognise_container(found.container) is None):
+        return True
+    mine = request.machines is None or report is None or f"{report.taxpayer_id}_{report.machine_no}" in request.machines
+    if not mine or (found.copied and found.suffix not in request.copy_kinds):
+        return True
+    if found.sha256 == "":
+        return found.error is None or facts is not None or found.copied != ""
+    if found.size > MAX_SIZES[found.suffix]:
+        return True
+    if facts is None:
+        return found.error is None and found.sha256 not in request.known
+    wanted = found.suffix in request.copy_kinds and found.sha256 not in request.known
+    if found.error is not None or facts.kind != _KINDS[found.suffix] or wanted is not bool(found.copied):
+        return True
     try:
-        if found.facts is not None and found.facts.stem:
-            _ = found.facts.name
+        stem = "" if report is None else report.stem
+        return stem != facts.stem or (facts.digest == "") is not (facts.stem == "")
     except TaxferryError:
-        raise _nonsense() from None
+        return True
+
+
+def _seen(found: FileMessage, request: Request, folder: Path) -> Seen:
+    if _contradicts(found, request):
+        raise _nonsense()
+    copy = folder / found.copied if found.copied else None
+    if copy is not None:
+        look = copy.lstat() if os.path.lexists(copy) else None
+        if look is None or not stat.S_ISREG(look.st_mode) or look.st_size != found.size:
+            raise _nonsense()
     return Seen(
         found.place,
         found.name,
@@ -426,6 +485,7 @@ def _seen(found: FileMessage, folder: Path) -> Seen:
         copy,
         found.facts,
         None if found.error is None else _told(found.error),
+        found.others,
     )
 
 

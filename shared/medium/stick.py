@@ -3,8 +3,9 @@
 Placing a file (STICK-5), in an order that was tested on real drivers, because the textbook one loses files on Linux
 vfat:
 
-    write a part (or adopt one that is complete) → fsync → read it back past the cache and compare → fsync the folder
-    → (remove a superseded file, proven older; fsync the folder) → rename without replacing
+    write a part (or adopt one that is complete) → fsync the folder, then the part
+    → read it back past the cache and compare → fsync the folder
+    → (remove a superseded file, proven older; fsync the folder) → rename without replacing → fsync the folder
     → open under the final name and fsync again → fsync the folder
 
 A crash or a pulled stick anywhere leaves the old state or the new one and perhaps a part of ours, never a wrong file
@@ -71,6 +72,7 @@ _MAX_ENTRIES: Final = 10_000
 _MAX_FILES: Final = 2_000
 _MAX_IDENTITY: Final = 4_096
 _MAX_LOG: Final = 4 << 20
+_CHECKED_AGAIN: Final = 64 << 20
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -204,6 +206,8 @@ class Stick:
         self._folders: dict[Direction, Folder] = {}
         self._station = station
         self._parts_seen: dict[str, int] = {}
+        self._placed: list[tuple[Folder, str, int, str]] = []
+        self._to_check = 0
         self.identity = identity
         """Who the stick is, or None if it was never prepared (it can then be read only)."""
 
@@ -256,9 +260,7 @@ class Stick:
         stick = cls(files, root, None, None, station_tag(station))
         try:
             with stick._errors(needed=_RESERVE):
-                files.make_below(root, MARKER)
-                files.sync_folder(root)
-                stick._marker = files.open_below(root, MARKER)
+                stick._marker = stick._make_folder(root, MARKER)
                 stick.identity = stick._read_identity()
                 if stick.identity is None or new_identity:
                     known = "" if stick.identity is None else stick.identity.label
@@ -270,9 +272,6 @@ class Stick:
                             station=stick._station,
                         )
                     )
-                for direction in Direction:
-                    files.make_below(stick._marker, direction)
-                files.sync_folder(stick._marker)
                 for direction in Direction:
                     files.sync_folder(stick._folder(direction))
         except BaseException:
@@ -334,16 +333,28 @@ class Stick:
         Raises:
             MediumDamaged: It was pulled or failed: what was placed in this visit must be placed again.
         """
+        self._check_again()
+        # A medium that cannot be written is fine as long as nothing was.
+        allow = contextlib.nullcontext if self._placed else _allow_read_only
         with self._errors():
             if self.identity is not None:
-                with _allow_read_only():
+                with allow():
                     self._sweep_own()
             for folder in (*self._folders.values(), self._marker, self._root):
                 if folder is not None:
-                    with _allow_read_only():
+                    with allow():
                         self._files.sync_folder(folder)
             if self.identity is not None and self._read_identity() != self.identity:
                 raise MediumDamaged(reason=Text("标记文件读不出来了", "the marker can no longer be read"))
+
+    def _check_again(self) -> None:
+        """Read again what was placed before the log was last written: on a damaged medium the two may share a place."""
+        left = _CHECKED_AGAIN
+        for folder, name, size, sha256 in self._placed[: self._to_check]:
+            if size <= left:
+                left -= size
+                with self._errors():
+                    self._read_back(folder, name, size, sha256, _nothing)
 
     # Reading -------------------------------------------------------------------------------------------------------
 
@@ -374,7 +385,7 @@ class Stick:
                     suffix = meaning[1]
                     if suffix not in wanted:
                         continue
-                    if len(files) >= _MAX_FILES:
+                    if len(files) + len(unusable) >= _MAX_FILES:
                         truncated = True
                         continue
                     found = self._usable(folder, place, name, meaning[0], suffix)
@@ -403,10 +414,11 @@ class Stick:
 
     @contextlib.contextmanager
     def reading(self, entry: StickFile) -> Iterator[BinaryIO]:
-        """Open a listed file where it lies, for a look at it; read from it no more than it was listed with."""
-        with self._errors():
-            file = self._files.open_read(self._folder_of(entry.place), entry.name)
-        with file:
+        """Open a listed file where it lies, for a look at it; read from it no more than it was listed with.
+
+        The system's errors inside the block are taken for the medium's.
+        """
+        with self._errors(), self._files.open_read(self._folder_of(entry.place), entry.name) as file:
             yield file
 
     def blocks(self, entry: StickFile) -> Iterator[bytes]:
@@ -416,18 +428,11 @@ class Stick:
             MediumDamaged: The stick failed, or the file changed while it was read. What was yielded is worthless.
         """
         size = 0
-        with self._errors():
-            source = self._files.open_read(self._folder_of(entry.place), entry.name)
-        with source:
-            while True:
-                with self._errors():
-                    block = source.read(min(_CHUNK, entry.size + 1 - size))
-                if not block:
-                    break
+        with self._errors(), self._files.open_read(self._folder_of(entry.place), entry.name) as source:
+            while size <= entry.size and (block := source.read(min(_CHUNK, entry.size + 1 - size))):
                 size += len(block)
-                if size > entry.size:
-                    break
-                yield block
+                if size <= entry.size:
+                    yield block
         if size != entry.size:
             raise MediumDamaged(
                 reason=Text(f"“{entry.name}”在读取时变化了", f"'{entry.name}' changed while it was read")
@@ -474,9 +479,8 @@ class Stick:
         def produce(write: Callable[[bytes], object]) -> None:
             _produce_file(out, write)
 
-        already = self._put(direction, name, out.size, out.sha256[:8], produce, superseded, advanced)
-        if not already:
-            self.log(now, direction, name, digest or out.sha256, out.size)
+        lines = [(name, digest or out.sha256, out.size)]
+        already = self._put(direction, name, out.size, out.sha256[:8], produce, superseded, advanced, now, lines)
         return Placement(name, out.size, out.sha256, already)
 
     def place_batch(
@@ -522,12 +526,10 @@ class Stick:
                 container.write(plan, opened, write)
 
             mark = plan.name.removeprefix("batch-")[:16]
-            already = self._put(direction, plan.name, plan.size, mark[:8], produce, (), advanced)
-            if not already:
-                self.log(now, direction, plan.name, mark, plan.size)
-                for member in group:
-                    item = sources[member.name]
-                    self.log(now, direction, f"{plan.name}/{item.name}", item.digest or item.sha256, item.size)
+            inside = [sources[member.name] for member in group]
+            lines = [(plan.name, mark, plan.size)]
+            lines += [(f"{plan.name}/{item.name}", item.digest or item.sha256, item.size) for item in inside]
+            already = self._put(direction, plan.name, plan.size, mark[:8], produce, (), advanced, now, lines)
             placed.append(Placement(plan.name, plan.size, mark, already))
         return placed
 
@@ -540,8 +542,14 @@ class Stick:
         produce: Produce,
         superseded: Collection[str],
         advanced: Callable[[int], None],
+        now: datetime,
+        lines: Sequence[tuple[str, str, int]],
     ) -> bool:
-        """Let `produce`'s bytes lie under a name; return whether they did before."""
+        """Let `produce`'s bytes lie under a name, and note `lines` in the log; return whether they did before.
+
+        The log is written before the part is read back: on a damaged file system, where two names can share one place
+        on the medium, what the log overwrote would otherwise be called safe.
+        """
         if self.identity is None:
             raise MediumUnprepared(name=str(self.path))
         with self._errors(needed=size):
@@ -557,9 +565,15 @@ class Stick:
                 part = str(PartName(name, mark, self._station))
                 self._make_room(folder, size)
                 written = self._write_part(folder, part, size, produce, advanced)
+                self._log(now, direction, lines)
                 with self._errors(needed=size):
                     self._read_back(folder, part, size, written, advanced)
             else:
+                self._log(now, direction, lines)
+                with self._errors(needed=size):
+                    if self._compare(folder, part, size, produce) != "same":
+                        raise _not_what_was_written()
+                written = self._hash(folder, part)
                 advanced(2 * size)
             with self._errors(needed=size):
                 self._files.sync_folder(folder)
@@ -583,9 +597,19 @@ class Stick:
                     self._files.remove(folder, part)
             raise
         with self._errors(needed=size):
-            self._files.sync_name(folder, name)
-            self._files.sync_folder(folder)
+            self._settle_name(folder, name)
+        self._placed.append((folder, name, size, written))
         return False
+
+    def _settle_name(self, folder: Folder, name: str) -> None:
+        """Let a file that was renamed be durable under its new name.
+
+        On FAT the old entry must be off the medium before the new one gets its length and place (which the second sync
+        does): after a power cut between the two, both would share the content, and whoever removes one destroys both.
+        """
+        self._files.sync_folder(folder)
+        self._files.sync_name(folder, name)
+        self._files.sync_folder(folder)
 
     def confirm(self, direction: Direction, name: str) -> None:
         """Let a file that was found whole be durable under its name."""
@@ -643,12 +667,16 @@ class Stick:
         It is synced before it is compared: what is adopted lies on the medium.
         """
         with self._errors(needed=size):
-            for name in self._files.names(folder, _MAX_ENTRIES):
+            # Those that lay here when the visit began, and one of this visit that could not be removed: to list the
+            # folder for each of a thousand files takes longer than to write some of them.
+            for name in dict.fromkeys((*self._parts_seen, str(ours))):
                 part = parse_part_name(name)
                 if part is None or (part.name, part.digest8) != (ours.name, ours.digest8):
                     continue
                 look = self._files.look(folder, name)
-                if look is not None and look.regular and look.size == size:
+                if look is None:
+                    continue
+                if look.regular and look.size == size:
                     self._files.sync_name(folder, name)
                     if self._compare(folder, name, size, produce) == "same":
                         return name
@@ -664,16 +692,22 @@ class Stick:
         return digest.hexdigest()
 
     def _make_room(self, folder: Folder, size: int) -> None:
-        """Make sure that a part fits, the reserve included; orphaned parts go if it does not (STICK-4)."""
-        free = 0
+        """Make sure that a part fits, the reserve included.
+
+        Parts that earlier visits of ours left go first; then orphans of others, if that is enough (STICK-4).
+        """
+        needed = size + _RESERVE
         with self._errors(needed=size):
-            for sweep in (None, self._sweep_own, self._sweep_orphans):
-                if sweep is not None:
-                    sweep()
+            if self._files.free_bytes(folder) >= needed:
+                return
+            self._sweep_own()
+            free = self._files.free_bytes(folder)
+            if free < needed and free + sum(self._parts_seen.values()) >= needed:
+                # Nobody is writing them: they have not grown. Their senders have the originals.
+                self._sweep(lambda part, look: self._parts_seen.get(str(part)) == look.size)
                 free = self._files.free_bytes(folder)
-                if free >= size + _RESERVE:
-                    return
-        raise MediumFull(needed=size + _RESERVE, free=free)
+        if free < needed:
+            raise MediumFull(needed=needed, free=free)
 
     def _write_part(
         self, folder: Folder, part: str, size: int, produce: Produce, advanced: Callable[[int], None]
@@ -682,19 +716,37 @@ class Stick:
         with self._errors(needed=size):
             file = self._files.create(folder, part)
         closed = False
+        # What comes in pieces (a container's headers and members) is written in whole blocks: a write that begins or
+        # ends elsewhere makes a slow medium read a block of its own and write it twice.
+        block, filled = bytearray(_CHUNK), 0
 
-        def write(block: bytes) -> None:
-            nonlocal written
-            digest.update(block)
-            written += len(block)
+        def out() -> None:
+            nonlocal filled, written
+            whole = block if filled == _CHUNK else block[:filled]
+            digest.update(whole)
             with self._errors(needed=size):
-                file.write(block)
-            advanced(len(block))
+                file.write(whole)
+            written += filled
+            advanced(filled)
+            filled = 0
+
+        def write(data: bytes) -> None:
+            nonlocal filled
+            at = 0
+            while at < len(data):
+                more = min(len(data) - at, _CHUNK - filled)
+                block[filled : filled + more] = memoryview(data)[at : at + more]
+                at += more
+                filled += more
+                if filled == _CHUNK:
+                    out()
 
         try:
             produce(write)
+            if filled:
+                out()
             with self._errors(needed=size):
-                self._files.sync_file(file)
+                self._sync_new(folder, file)
                 closed = True
                 file.close()
         finally:
@@ -713,7 +765,7 @@ class Stick:
                 read += len(block)
                 advanced(len(block))
         if (read, digest.hexdigest()) != (size, sha256):
-            raise MediumDamaged(reason=Text("写入后读回的内容不一致", "what was read back is not what was written"))
+            raise _not_what_was_written()
 
     def remove(self, entry: StickFile, sha256: str) -> bool:
         """Remove a file whose next leg is proven; only if it still has exactly these bytes (STICK-10).
@@ -738,20 +790,21 @@ class Stick:
             self._files.sync_folder(folder)
         return True
 
-    def log(self, now: datetime, direction: Direction, name: str, digest: str, size: int) -> None:
-        """Add a line to the transfer log, for people. Its loss is allowed: no error is raised (STICK-11)."""
+    def _log(self, now: datetime, direction: Direction, lines: Sequence[tuple[str, str, int]]) -> None:
+        """Add lines to the transfer log, for people. Its loss is allowed: no error is raised (STICK-11)."""
         if self._marker is None:
             return
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\r\n").writerow(
-            [format_time(now), self._station, direction.value, name, digest, size]
-        )
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\r\n")
+        for name, digest, size in lines:
+            writer.writerow([format_time(now), self._station, direction.value, name, digest, size])
         with contextlib.suppress(OSError):
             look = self._files.look(self._marker, LOG)
             if look is not None and (not look.regular or look.size > _MAX_LOG):
                 self._files.remove(self._marker, LOG)
                 look = None
-            data = line.getvalue().encode()
+            self._to_check = len(self._placed)
+            data = text.getvalue().encode()
             if look is None or look.size == 0:
                 data = _BOM + (",".join(_LOG_HEADER) + "\r\n").encode() + data
             self._files.append(self._marker, LOG, data)
@@ -760,13 +813,10 @@ class Stick:
         """Remove the parts that an earlier visit of this station left (STICK-4)."""
         self._sweep(lambda part, _look: part.station == self._station)
 
-    def _sweep_orphans(self) -> None:
-        """Remove the parts of others that nobody is writing: their senders have the originals, and room is needed."""
-        self._sweep(lambda part, look: self._parts_seen.get(str(part)) == look.size)
-
     def _sweep(self, unwanted: Callable[[PartName, FileLook], bool]) -> None:
-        for direction in Direction:
-            folder = self._folder(direction)
+        for _, folder in self._places():
+            if folder is self._root:
+                continue
             removed = False
             for name in self._files.names(folder, _MAX_ENTRIES):
                 part = parse_part_name(name)
@@ -783,9 +833,22 @@ class Stick:
     def _places(self) -> Iterator[tuple[Place, Folder]]:
         for direction in Direction:
             if self._marker is not None:
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                with contextlib.suppress(FileNotFoundError, ForeignObject):
                     yield direction.value, self._folder(direction, make=False)
         yield "root", self._root
+
+    def not_folders(self) -> Sequence[ForeignObject]:
+        """Return what lies in place of one of the two folders and is none: a file, a link. Nothing goes through it."""
+        found = []
+        with self._errors():
+            for direction in Direction:
+                try:
+                    self._folder(direction, make=False)
+                except FileNotFoundError:
+                    continue
+                except ForeignObject as error:
+                    found.append(error)
+        return found
 
     def _folder_of(self, place: Place) -> Folder:
         if place == "root":
@@ -798,14 +861,58 @@ class Stick:
         if known is None:
             if self._marker is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), MARKER)
-            if make and self._files.look(self._marker, direction) is None:
-                self._files.make_below(self._marker, direction)
-                self._files.sync_folder(self._marker)
-            known = self._folders[direction] = self._files.open_below(self._marker, direction)
+            try:
+                if make:
+                    known = self._make_folder(self._marker, direction)
+                else:
+                    known = self._files.open_below(self._marker, direction)
+            except OSError as error:
+                if error.errno not in _NO_FOLDER:
+                    raise
+                reason = Text("应是文件夹，却是别的东西", "it should be a folder and is something else")
+                raise ForeignObject(name=f"{MARKER}/{direction}", reason=reason) from error
+            self._folders[direction] = known
             for name in self._files.names(known, _MAX_ENTRIES):
                 if parse_part_name(name) is not None and (look := self._files.look(known, name)) is not None:
                     self._parts_seen[name] = look.size
         return known
+
+    def _make_folder(self, parent: Folder, name: str) -> Folder:
+        """Open a folder; if there is none, make it first, durably.
+
+        On FAT a power cut may leave the entry of a new folder and not what it points to: a folder that nobody can open
+        or remove. It is therefore made under a name that is never used again, and gets its own on the medium.
+        """
+        if self._files.look(parent, name) is not None:
+            return self._files.open_below(parent, name)
+        part = str(PartName(name, secrets.token_hex(4), self._station))
+        self._files.make_below(parent, part)
+        made = self._files.open_below(parent, part)
+        try:
+            self._files.sync_folder(made)
+        finally:
+            self._files.close(made)
+        self._files.sync_folder(parent)
+        with contextlib.suppress(FileExistsError):  # another station shares this place and was faster
+            self._files.rename_new(parent, part, name)
+        made = self._files.open_below(parent, name)
+        try:
+            self._files.sync_folder(made)
+            self._files.sync_folder(parent)
+        except BaseException:
+            self._files.close(made)
+            raise
+        return made
+
+    def _sync_new(self, folder: Folder, file: BinaryIO) -> None:
+        """Let a new file reach the medium, what is allocated to it before the entry that points there.
+
+        FAT's driver writes them the other way round; after a power cut between the two it declares the whole medium
+        read-only as soon as somebody removes the file. A folder's sync brings the allocation alone.
+        """
+        file.flush()
+        self._files.sync_folder(folder)
+        self._files.sync_file(file)
 
     def _read_identity(self) -> StickIdentity | None:
         """Return what the marker says, or None if it says nothing that can be read (STICK-2)."""
@@ -825,7 +932,7 @@ class Stick:
         if not all(isinstance(v, str) for v in values) or not re.fullmatch(r"[0-9a-f]{16}", str(values[0]), re.ASCII):
             return None
         number, label, made_at, station = (str(v) for v in values)
-        return StickIdentity(number, _clean_label(label), made_at[:40], station_tag(station))
+        return StickIdentity(number, _clean_label(label), _clean_label(made_at), station_tag(station))
 
     def _write_identity(self, identity: StickIdentity) -> None:
         assert self._marker is not None
@@ -836,11 +943,10 @@ class Stick:
                 self._files.remove(self._marker, name)
         with self._files.create(self._marker, part) as file:
             file.write(data)
-            self._files.sync_file(file)
+            self._sync_new(self._marker, file)
         self._files.sync_folder(self._marker)
         self._files.rename_new(self._marker, part, IDENTITY)
-        self._files.sync_name(self._marker, IDENTITY)
-        self._files.sync_folder(self._marker)
+        self._settle_name(self._marker, IDENTITY)
         self.identity = identity
 
     @contextlib.contextmanager
@@ -865,8 +971,14 @@ class Stick:
         return MediumDamaged(reason=os_reason(error))
 
 
+_NO_FOLDER: Final = frozenset({errno.ENOTDIR, errno.ELOOP})
+"""What systems answer to who opens as a folder what is a file, or a link."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+def _not_what_was_written() -> MediumDamaged:
+    return MediumDamaged(reason=Text("写入后读回的内容不一致", "what was read back is not what was written"))
 
 
 class _Compared(Exception):

@@ -23,7 +23,8 @@ READMES = [ROOT / "README.md", ROOT / "README.en.md"]
 
 def written_files() -> Iterator[Path]:
     """Yield every text that somebody wrote: sources, pages, scripts."""
-    top = (path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".coverage"))
+    # In a linked working tree, `.git` is a file of Git's own.
+    top = (p for p in ROOT.iterdir() if p.is_file() and p.name != ".git" and not p.name.startswith(".coverage"))
     yield from (path for path in top if path.suffix in {".md", ".toml", ".yaml", ""})
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*"):

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import copy
 import errno
+import hashlib
 import os
 import random
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from types import SimpleNamespace
 
 import pytest
 
 from shared.clock import CHINA
+from shared.envelope.chain import TrustStore
 from shared.errors import MediumDamaged, MediumError, MediumFull, MediumReadOnly, TaxferryError
-from shared.medium import Direction, Folder, Stick
+from shared.medium import Direction, Folder, Outgoing, Stick
 from shared.medium.names import parse_part_name
+from shared.medium.reading import read_stick
 from tests.support.medium import MemoryMedium, Pessimist, PowerCut, Tree, files_below
+from tests.support.reading import read_in_process
+
+__all__ = ["read_in_process"]
 
 NOW = datetime(2026, 8, 3, 9, 30, tzinfo=CHINA)
 NAME = "310100000000000_0_202608010000.txt"
@@ -58,14 +64,14 @@ def holding(content: bytes) -> Tree:
     return medium.root
 
 
-def is_older(file: BinaryIO) -> bool:
-    return file.read() == OLD
+OLDER = frozenset({hashlib.sha256(OLD).hexdigest()})
+"""What is proven older than the new file."""
 
 
 def visit(medium: MemoryMedium, source: Path) -> None:
     """Place one file and finish: what an operator calls a transfer."""
     with Stick.open(PATH, station="online-1", files=medium) as stick:
-        stick.place(source, NAME, Direction.TO_OFFLINE, now=NOW, supersedes=is_older)
+        stick.place(source, NAME, Direction.TO_OFFLINE, now=NOW, superseded=OLDER)
         stick.finish()
 
 
@@ -115,7 +121,7 @@ def test_what_was_reported_as_placed_survives_every_power_cut(source: Path, star
     for luck in lucks():
         medium = MemoryMedium(start())
         with Stick.open(PATH, station="online-1", files=medium) as stick:
-            stick.place(source, NAME, Direction.TO_OFFLINE, now=NOW, supersedes=is_older)
+            stick.place(source, NAME, Direction.TO_OFFLINE, now=NOW, superseded=OLDER)
         assert dict(files_below(medium.root.survivor(luck)))[FINAL] == NEW
 
 
@@ -204,12 +210,11 @@ class WriteProtected(MemoryMedium):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), what)
 
 
-def test_a_write_protected_stick_is_read_like_any_other(source: Path, tmp_path: Path) -> None:
+def test_a_write_protected_stick_is_read_like_any_other(source: Path) -> None:
     """STICK-13: nothing need be written back to it; and what it holds already counts as placed."""
     with Stick.open(PATH, station="online-1", files=WriteProtected(holding(NEW))) as stick:
         (entry,) = stick.list().files
-        taken = stick.take(entry, tmp_path, prove=lambda f: f.read(), name=lambda _: "taken.txt")
-        assert taken.proof == NEW
+        assert b"".join(stick.blocks(entry)) == NEW
         assert stick.place(source, NAME, Direction.TO_OFFLINE, now=NOW).already
         stick.finish()
 
@@ -218,7 +223,7 @@ def test_a_write_protected_stick_refuses_what_is_new_and_stays_as_it_was(source:
     medium = WriteProtected(holding(OLD))
     before = dict(files_below(medium.root))
     with Stick.open(PATH, station="online-1", files=medium) as stick, pytest.raises(MediumReadOnly):
-        stick.place(source, NAME, Direction.TO_OFFLINE, now=NOW, supersedes=is_older)
+        stick.place(source, NAME, Direction.TO_OFFLINE, now=NOW, superseded=OLDER)
     assert dict(files_below(medium.root)) == before
 
 
@@ -241,26 +246,103 @@ def test_nothing_can_be_placed_on_a_stick_that_is_gone(source: Path) -> None:
             stick.place(source, NAME, Direction.TO_OFFLINE, now=NOW)
 
 
-def test_a_stick_pulled_while_it_is_read_gives_a_clear_error_and_no_local_file(tmp_path: Path) -> None:
-    inbox = tmp_path / "inbox"
-    inbox.mkdir()
+def test_a_stick_pulled_while_it_is_read_gives_a_clear_error_and_no_local_file(
+    tmp_path: Path, read_in_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STICK-8: what is handed over was read to its end, whatever happens to the stick; and nothing is left behind."""
+    scratch = tmp_path / "spool"
+    scratch.mkdir()
 
-    def read(medium: MemoryMedium) -> None:
+    def read(medium: MemoryMedium) -> list[bytes]:
+        """Do what a visit does until it takes; return what it was handed."""
+        monkeypatch.setattr(
+            "shared.medium.reader.Stick",
+            SimpleNamespace(open=lambda path, **more: Stick.open(path, files=medium, **more)),
+        )
+        handed = []
         with Stick.open(PATH, station="offline-1", files=medium) as stick:
-            for entry in stick.list(".txt").files:
-                stick.take(entry, inbox, prove=lambda f: len(f.read()), name=lambda n: f"{n}.txt")
+            with read_stick(
+                PATH,
+                station="offline-1",
+                scratch=scratch,
+                trust=TrustStore(()),
+                at=NOW,
+                machines=None,
+                copy_kinds=(".txt",),
+                known={},
+                advanced=lambda _done, _total: None,
+            ) as harvest:
+                for seen in harvest.files:
+                    if seen.copy is None:
+                        assert isinstance(seen.error, MediumError)
+                    else:
+                        assert seen.sha256 == hashlib.sha256(NEW).hexdigest()
+                        handed.append(seen.copy.read_bytes())
             stick.finish()
+        return handed
 
-    total = operations_of(lambda: holding(NEW), read)
-    (inbox / f"{len(NEW)}.txt").unlink()
+    medium = MemoryMedium(holding(NEW))
+    assert read(medium) == [NEW]
+    total = medium.operations
     for fail_at in range(total):
-        medium = MemoryMedium(holding(NEW))
-        medium.fail_at, medium.forever = fail_at, True
-        with pytest.raises(MediumError):
-            read(medium)
-        for path in inbox.iterdir():  # whatever got its name is whole
-            assert path.read_bytes() == NEW
-            path.unlink()
+        failing = MemoryMedium(holding(NEW))
+        failing.fail_at, failing.forever = fail_at, True
+        # Of the last operation of all, reading the block with the marker's bytes, only an error tells.
+        pulled = [Pulled(holding(NEW), fail_at)] if fail_at < total - 1 else []
+        for medium in (failing, *pulled):
+            with pytest.raises(MediumError):
+                assert set(read(medium)) <= {NEW}
+            assert os.listdir(scratch) == [], (fail_at, medium.log[-3:])
+
+
+class Pulled(MemoryMedium):
+    """A stick that looks empty and healthy from one operation on."""
+
+    def __init__(self, root: Tree, at: int) -> None:
+        super().__init__(root)
+        self.at = at
+
+    def step(self, what: str) -> None:
+        self.looks_empty = self.operations >= self.at
+        super().step(what)
+
+
+def batch(folder: Path) -> list[Outgoing]:
+    made = []
+    for number in range(3):
+        path = folder / f"ack {number}"
+        path.write_bytes(f"clear receipt {number}\n".encode() * 40)
+        made.append(Outgoing.of(path, f"310100000000000_{number}_202608010000.ack"))
+    return made
+
+
+def test_a_power_cut_anywhere_leaves_a_whole_container_or_none_and_a_second_visit_completes(tmp_path: Path) -> None:
+    """STICK-5, STICK-14: a container is placed like any file."""
+    items = batch(tmp_path)
+
+    def carry(medium: MemoryMedium) -> str:
+        with Stick.open(PATH, station="offline-1", files=medium) as stick:
+            (placed,) = stick.place_batch(items, Direction.TO_ONLINE, now=NOW)
+            stick.finish()
+        return f"TAXFERRY/to-online/{placed.name}"
+
+    whole = MemoryMedium(prepared())
+    name = carry(whole)
+    content = dict(files_below(whole.root))[name]
+    assert dict(files_below(whole.root.survivor(Pessimist())))[name] == content
+    for cut_at in range(whole.operations):
+        for luck in lucks():
+            medium = MemoryMedium(prepared())
+            medium.cut_at = cut_at
+            with pytest.raises(PowerCut):
+                carry(medium)
+            left = medium.root.survivor(luck)
+            found = dict(files_below(left)).get(name)
+            assert found in (None, b"", content), (cut_at, medium.log[-3:])
+            carry(MemoryMedium(left))
+            after = dict(files_below(left))
+            assert after[name] == content
+            assert not any(parse_part_name(path.rsplit("/", 1)[-1]) for path in after)
 
 
 def test_preparing_can_break_off_anywhere_and_be_done_again() -> None:

@@ -264,7 +264,7 @@ def play(stage: Stage, today: date) -> None:
         stage.run("offline-station", "开票机0", verb)
 
     stage.say(Text("把报税文件用U盘带到上网机", "Carry the report to the Internet PC on the stick"))
-    stage.stick.mkdir()
+    stage.stick.mkdir(exist_ok=True)  # a real one may be mounted there
     stage.run("offline-station", "开票机0", "stick", "prepare", stage.stick)
     stage.run("offline-station", "开票机0", "stick", "sync", stage.stick)
 
@@ -373,7 +373,7 @@ def guide(root: Path) -> Text:
 发票清单/        开票软件导出样式的发票清单（虚构数据）
 开票机0/ 开票机1/  两台开票机：card.db 金税卡，ledger.db 发票，outbox/ 报税文件和清卡回执，results/ 卡看过的结果，
                 backups/ 清卡前的备份
-U盘/             代替U盘的文件夹：TAXFERRY/to-online（.dat、.ack）、to-offline（.txt），办完的已移走；
+U盘/             代替U盘的文件夹：TAXFERRY/to-online（.dat、.ack）、to-offline（.txt），办完的七天后移走；
                 transfer-log.csv 交接记录
 上网机/           上网机：spool/ 收到的报税文件和清卡回执，outbox/ 取回的结果（.txt 可用记事本打开），
                 results/ 税局答复过的每一份结果和受理回执
@@ -387,8 +387,8 @@ root.pem        税局根证书；key.p12 与 口令.txt 是企业密钥（U棒�
 发票清单/        invoice lists in the shapes that invoicing software exports (made-up data)
 开票机0/ 开票机1/  the two invoicing PCs: card.db the tax card, ledger.db invoices, outbox/ report and clear receipt,
                 results/ what the card was shown, backups/ made before the clear
-U盘/             the folder that stands for the stick: TAXFERRY/to-online (.dat, .ack), to-offline (.txt), without what
-                is done with; transfer-log.csv tells what went over it
+U盘/             the folder that stands for the stick: TAXFERRY/to-online (.dat, .ack), to-offline (.txt), where what is
+                done with stays for seven days; transfer-log.csv tells what went over it
 上网机/           the Internet PC: spool/ reports and clear receipts that came, outbox/ results (.txt opens in any
                 editor), results/ every answer and receipt of the bureau
 税局/            the reference bureau: keys/ certificates and keys, spool/reports/ what it received

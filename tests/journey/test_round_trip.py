@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = ("to-online", "to-offline")
 PATIENCE_SECONDS = 280
 """Half a minute on an idle computer; the demonstration itself waits longer where everything is slow."""
 
@@ -30,4 +31,9 @@ def test_the_demonstration_clears_every_card_and_says_so(tmp_path: Path) -> None
     for word in ("暂不上传", "（Y）", "271D", "272C", "分机号不同", "清卡成功", "已清卡，完成"):
         assert word in shown, word
     assert (folder / "说明 README.txt").is_file()
-    assert len(list((folder / "U盘" / "TAXFERRY" / "to-offline").glob("*.txt"))) == 1, "only trust.txt is left"
+    marker = folder / "U盘" / "TAXFERRY"
+    lying = {direction: sorted(p.suffix for p in (marker / direction).iterdir()) for direction in FOLDERS}
+    assert lying == {"to-online": [".ack", ".ack", ".dat", ".dat"], "to-offline": [".txt", ".txt", ".txt"]}, (
+        "what is done with stays for seven days"
+    )
+    assert (marker / "to-offline" / "trust.txt").is_file()

@@ -27,8 +27,7 @@ def pack(files: Mapping[str, bytes], direction: Direction = Direction.TO_ONLINE)
     """Return a container of these files."""
     planned = plan([member(name, data) for name, data in files.items()], direction)
     out = io.BytesIO()
-    digest = write(planned, lambda each: io.BytesIO(files[each.name]), out.write)
-    assert digest == hashlib.sha256(out.getvalue()).hexdigest()
+    write(planned, lambda each: io.BytesIO(files[each.name]), out.write)
     assert len(out.getvalue()) == planned.size
     return planned, out.getvalue()
 

@@ -86,6 +86,7 @@ class MemoryMedium:
         cut_at: Raise `PowerCut` in place of this operation and of every later one.
         fail_at: Raise `failure` in place of this operation; of every later one too if `forever`.
         looks_empty: A pulled stick as the cache shows it: an empty, healthy folder that cannot be synced.
+        says_read_only: What the system says of the mount; a stick may refuse all the same.
     """
 
     def __init__(self, root: Tree | None = None) -> None:
@@ -96,6 +97,7 @@ class MemoryMedium:
         self.failure = errno.EIO
         self.forever = False
         self.looks_empty = False
+        self.says_read_only = False
         self.room = 1 << 30
         self._open: dict[int, Tree] = {}
         self.log: list[str] = []
@@ -200,9 +202,12 @@ class MemoryMedium:
     def rename_new(self, folder: Folder, old: str, new: str) -> None:
         self.step(f"rename to {new}")
         tree = self._tree(folder)
-        if new in tree.files:
+        if new in tree.files or new in tree.folders:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
-        tree.files[new] = Entry(tree.files.pop(old).node)
+        if old in tree.folders:
+            tree.folders[new] = tree.folders.pop(old)
+        else:
+            tree.files[new] = Entry(tree.files.pop(old).node)
 
     def remove(self, folder: Folder, name: str) -> None:
         self.step(f"remove {name}")
@@ -215,7 +220,8 @@ class MemoryMedium:
         return self.room
 
     def read_only(self, folder: Folder) -> bool:
-        return False
+        self.step("how mounted")
+        return self.says_read_only
 
 
 class _Reader(io.BytesIO):
@@ -236,6 +242,9 @@ class _Writer:
         self.medium.step("write block")
         self.entry.node.data += data
         return len(data)
+
+    def flush(self) -> None:
+        return
 
     def sync(self) -> None:
         self.entry.node.synced, self.entry.length_known = bytes(self.entry.node.data), True

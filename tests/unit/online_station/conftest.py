@@ -1,8 +1,13 @@
+"""A desk with a station; sticks are read in this process, unless a test asks for `read_apart`."""
+
 from __future__ import annotations
 
 import pytest
 
 from tests.support.online import desk
+from tests.support.reading import nothing_plugged_in, read_apart, read_in_process
+
+__all__ = ["nothing_plugged_in", "read_apart", "read_in_process", "station_desk"]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -43,7 +44,10 @@ def test_the_whole_month_with_verbs_alone(station_desk, run, tmp_path):
     stick = tmp_path / "U 盘"
     stick.mkdir()
     assert run("stick", "list")[0] == 30
-    assert run("stick", "sync", stick)[0] == 32
+    status, visit = run("stick", "sync", stick)
+    assert (status, visit["placed"], visit["unplaced"], visit["id"]) == (0, [], [], None)
+    assert list(stick.iterdir()) == [], "it may be read, and is not written to before somebody prepared it"
+    assert run("stick", "list")[0] == 30
     assert run("stick", "prepare", stick)[0] == 0
     data, made = make_report()
     (stick / "TAXFERRY/to-online" / f"{NAME}.dat").write_bytes(data)
@@ -75,13 +79,19 @@ def test_the_whole_month_with_verbs_alone(station_desk, run, tmp_path):
     bureau.succeed(made.digest)
     assert run("results")[1]["items"][0]["state"] == "staged"
     assert run("results")[0] == 0
+    unprepared = tmp_path / "别的"
+    unprepared.mkdir()
+    status, visit = run("stick", "sync", unprepared)
+    assert (status, visit["unplaced"], visit["safe"]) == (32, [f"{NAME}.txt"], False)
+    assert list(unprepared.iterdir()) == []
     assert run("stick", "sync")[1]["placed"] == [f"{NAME}.txt"]
-    assert run("stick", "sync")[1]["placed"] == []
+    visit = run("stick", "sync")[1]
+    assert (visit["placed"], visit["already"]) == ([], [f"{NAME}.txt", "trust.txt"])
     assert (stick / f"TAXFERRY/to-offline/{NAME}.txt").read_bytes() == bureau.reports[made.digest].answer
     (stick / "TAXFERRY/to-online" / f"{NAME}.ack").write_bytes(make_ack(bureau, made.digest)[0])
     visit = run("stick", "sync")[1]
     assert visit["taken"] == [f"{NAME}.ack"]
-    assert visit["removed"] == [f"{NAME}.txt"], "its clear receipt is here: it was used"
+    assert (visit["placed"], visit["already"]) == ([], ["trust.txt"]), "its clear receipt is here: it was used"
     assert run("once")[0] == 0
     status, shown = run("show", NAME)
     assert (status, shown["state"], shown["uploads"]) == (0, "acknowledged", 2)
@@ -90,6 +100,47 @@ def test_the_whole_month_with_verbs_alone(station_desk, run, tmp_path):
     assert run("stick", "eject")[1]["safe"] is True
     assert run("board")[1]["items"][0]["missing"] == []
     assert desk.row(NAME).uploads == 2
+    desk.clock.advance(days=6, hours=23)
+    assert run("stick", "sync")[1]["removed"] == [], "for seven days it can be looked at there"
+    desk.clock.advance(hours=1)
+    assert run("stick", "sync")[1]["removed"] == [f"{NAME}.txt"]
+    assert [path.name for path in (stick / "TAXFERRY/to-offline").iterdir()] == ["trust.txt"]
+
+
+def test_the_stick_is_read_by_a_process_apart(station_desk, run, tmp_path, read_apart):
+    """STICK-8."""
+    stick = tmp_path / "U 盘"
+    stick.mkdir()
+    run("stick", "prepare", stick)
+    (stick / "TAXFERRY/to-online" / f"{NAME}.dat").write_bytes(make_report()[0])
+    status, visit = run("stick", "sync", stick)
+    assert (status, visit["taken"]) == (0, [f"{NAME}.dat"])
+    assert {"process", "limits"} <= set(visit["confined_by"])
+    assert list(station_desk.home.spool.iterdir()) == []
+
+
+def test_people_are_told_that_they_can_pull_the_stick_out_only_if_all_went_well(station_desk, run, tmp_path):
+    stick = tmp_path / "U 盘"
+    stick.mkdir()
+    run("stick", "prepare", stick)
+    assert "现在可以拔出U盘" in run("stick", "sync", stick, json_wanted=False)[1]
+    (stick / "TAXFERRY/to-offline/trust.txt").unlink()
+    (stick / "TAXFERRY/to-offline/trust.txt").mkdir()  # our name, and nothing of ours
+    status, out, err = run("stick", "sync", stick, json_wanted=False)
+    assert (status, "trust.txt" in err) == (35, True)
+    assert "现在可以拔出U盘" in out, "one file could not be placed, and the medium is well"
+    shutil.rmtree(stick / "TAXFERRY/to-offline")
+    (stick / "TAXFERRY/to-offline").write_bytes(b"")
+    status, out, err = run("stick", "sync", stick, json_wanted=False)
+    assert status == 35
+    assert "trust.txt" in err
+    assert "没有新文件" not in out
+    (stick / "TAXFERRY/to-offline/trust.txt").rmdir()
+    (stick / "TAXFERRY/to-offline").rmdir()
+    (stick / "TAXFERRY/to-offline").write_bytes(b"")  # nothing can be placed
+    status, out, err = run("stick", "sync", stick, json_wanted=False)
+    assert status == 35
+    assert "可以拔出" not in out + err
 
 
 def test_upload_sends_one_file_and_leaves_it_where_it_is(station_desk, run, tmp_path):

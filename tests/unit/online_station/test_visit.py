@@ -6,13 +6,15 @@ import shutil
 
 import pytest
 
+from online_station.core.decide import DEFAULT_POLICY
 from online_station.shell.setup import opened, read_settings
+from online_station.shell.store import CAME, LEFT
 from online_station.shell.trust import Trust
-from online_station.shell.visit import synchronise
-from shared.errors import MediumUnprepared
+from online_station.shell.visit import outgoing_mark, sticks_of, synchronise
+from shared.errors import MediumReadOnly, MediumUnprepared, NameTaken, StationBusy
 from shared.ids import Nonce
-from shared.medium import Stick
-from tests.support.online import make_report
+from shared.medium import LocalFiles, Stick
+from tests.support.online import make_ack, make_report
 from tests.support.pki import NOW
 
 NAME = "310100000000000_0_202608010000"
@@ -30,9 +32,15 @@ def stick(tmp_path):
 def visit(desk, marker):
     with opened(desk.home) as store:
         settings = read_settings(desk.home, store)
-        trust = Trust(desk.home.trust, NOW)
-        with Stick.open(marker.parent, station=settings.station_id) as stick:
-            return synchronise(stick, desk.home, store, trust, settings.inbox, NOW, lambda *_: None)
+        return synchronise(
+            marker.parent,
+            station=settings.station_id,
+            home=desk.home,
+            store=store,
+            trust=Trust(desk.home.trust, NOW),
+            inbox=settings.inbox,
+            now=desk.clock.now(),
+        )
 
 
 def test_a_damaged_file_is_named_and_the_others_are_taken(station_desk, stick):
@@ -103,6 +111,159 @@ def test_a_newer_trust_file_replaces_the_older_one(station_desk, stick):
 
 def test_a_folder_without_the_marker_is_not_written_to(station_desk, stick):
     shutil.rmtree(stick)
-    with pytest.raises(MediumUnprepared):
-        visit(station_desk, stick)
+    digest = station_desk.report()
+    station_desk.once()
+    station_desk.bureau.succeed(digest)
+    station_desk.ask_now()
+    done = visit(station_desk, stick)
+    assert isinstance(done.failure, MediumUnprepared), "the result would have to go out"
+    assert done.unplaced == [f"{NAME}.txt"]
     assert list(stick.parent.iterdir()) == []
+
+
+def used_up(desk, machines):
+    """Have reports of several machines succeed and be used; return their digests."""
+    digests = [desk.report(machine) for machine in machines]
+    desk.once()
+    for digest in digests:
+        desk.bureau.succeed(digest)
+    desk.ask_now()
+    return digests
+
+
+def test_results_of_many_go_as_one_container_that_goes_when_all_of_it_was_used(station_desk, stick):
+    """STICK-10, STICK-14."""
+    desk = station_desk
+    digests = used_up(desk, range(6))
+    done = visit(desk, stick)
+    names = [f"310100000000000_{machine}_202608010000.txt" for machine in range(6)]
+    assert sorted(done.placed) == sorted([*names, "trust.txt"])
+    lying = sorted(path.name for path in (stick / "to-offline").iterdir())
+    assert lying == [done.container, "trust.txt"], "one is never done with the trust file: it goes by itself"
+    again = visit(desk, stick)
+    assert (again.placed, sorted(again.already), again.removed) == ([], sorted([*names, "trust.txt"]), [])
+    for digest in digests[:5]:
+        desk.ack(digest)
+    desk.once()
+    desk.clock.advance(days=8)
+    assert visit(desk, stick).removed == [], "one of them was not used yet"
+    desk.ack(digests[5])
+    desk.once()
+    desk.clock.advance(days=6, hours=23)
+    assert visit(desk, stick).removed == [], "not before seven days after that"
+    desk.clock.advance(hours=1)
+    assert sorted(visit(desk, stick).removed) == sorted(names)
+    assert [path.name for path in (stick / "to-offline").iterdir()] == ["trust.txt"]
+
+
+def test_a_container_that_is_damaged_is_not_removed_and_its_files_are_put_there_again(station_desk, stick):
+    desk = station_desk
+    used_up(desk, range(6))
+    box = stick / "to-offline" / visit(desk, stick).container
+    box.write_bytes(box.read_bytes()[:-600])
+    done = visit(desk, stick)
+    assert len(done.placed) == 6
+    assert (done.removed, done.failure, done.problems) == ([], None, [])
+    assert len(box.read_bytes()) % 512 == 0
+
+
+def test_what_was_used_has_to_have_the_very_bytes_to_be_removed(station_desk, stick):
+    """STICK-10."""
+    desk = station_desk
+    (digest,) = used_up(desk, [0])
+    visit(desk, stick)
+    desk.ack(digest)
+    desk.once()
+    desk.clock.advance(days=8)
+    path = stick / "to-offline" / f"{NAME}.txt"
+    path.write_bytes(path.read_bytes() + b"x")
+    done = visit(desk, stick)
+    assert (done.removed, done.problems) == ([], []), "it is for the invoicing PC to judge"
+    assert path.exists()
+
+
+def test_where_a_report_came_from_and_its_result_went_is_remembered(station_desk, stick):
+    desk = station_desk
+    data, made = make_report()
+    (stick / "to-online" / f"{NAME}.dat").write_bytes(data)
+    came = visit(desk, stick)
+    desk.once()
+    desk.bureau.succeed(made.digest)
+    desk.ask_now()
+    assert desk.row(NAME).left is None
+    desk.clock.advance(hours=1)
+    visit(desk, stick)
+    visit(desk, stick)
+    with opened(desk.home, DEFAULT_POLICY) as store:
+        legs = store.legs(made.digest)
+    assert {(leg.leg, leg.stick_id, leg.label) for leg in legs} == {
+        (CAME, came.stick_id, came.label),
+        (LEFT, came.stick_id, came.label),
+    }
+    left = desk.row(NAME).left
+    assert left is not None
+    assert (left.label, left.at) == (came.label, desk.clock.now())
+
+
+def test_a_clear_receipt_that_comes_with_the_stick_stops_its_result(station_desk, stick):
+    desk = station_desk
+    (digest,) = used_up(desk, [0])
+    (stick / "to-online" / f"{NAME}.ack").write_bytes(make_ack(desk.bureau, digest)[0])
+    done = visit(desk, stick)
+    assert (done.taken, done.placed) == ([f"{NAME}.ack"], ["trust.txt"])
+    assert visit(desk, stick).taken == [f"{NAME}.ack"], "it lies in the inbox and was not looked at"
+    assert [path.name for path in desk.inbox.iterdir()] == [f"{NAME}.ack"]
+    desk.once()
+    assert (visit(desk, stick).taken, visit(desk, stick).known) == ([], 1)
+
+
+def test_only_one_process_visits_at_a_time(station_desk, stick):
+    with station_desk.home.visiting(), pytest.raises(StationBusy):
+        visit(station_desk, stick)
+    (left := station_desk.home.spool / ".visit.killed.taxferry-tmp").mkdir()
+    assert visit(station_desk, stick).failure is None
+    assert not left.exists(), "what a killed visit left is swept"
+
+
+def test_what_waits_differs_when_something_new_does(station_desk, stick):
+    desk = station_desk
+
+    def mark():
+        with opened(desk.home) as store:
+            return outgoing_mark(store), sticks_of(store, "s").to_place()
+
+    (none, empty) = mark()
+    (digest,) = used_up(desk, [0])
+    (one, waits) = mark()
+    visit(desk, stick)
+    assert mark() == (one, False), "lying on a stick is no reason to visit it again"
+    desk.ack(digest)
+    desk.once()
+    assert mark() == (none, False)
+    assert (empty, waits) == (False, True)
+    assert none != one
+
+
+def test_from_a_medium_that_cannot_be_written_files_are_taken_and_that_is_said(station_desk, stick, monkeypatch):
+    """STICK-13."""
+    desk = station_desk
+    used_up(desk, [1])
+    monkeypatch.setattr(LocalFiles, "read_only", lambda _files, _folder: True)
+    (stick / "to-online" / f"{NAME}.dat").write_bytes(make_report()[0])
+    done = visit(desk, stick)
+    assert (done.taken, done.failure) == ([f"{NAME}.dat"], None)
+    assert done.unplaced == ["310100000000000_1_202608010000.txt"]
+    desk.once()
+    again = visit(desk, stick)
+    assert isinstance(again.failure, MediumReadOnly), "it brought nothing, and could take nothing"
+    assert list((stick / "to-offline").iterdir()) == []
+
+
+def test_another_file_of_a_results_name_is_told_and_left(station_desk, stick):
+    desk = station_desk
+    used_up(desk, [0])
+    there = stick / "to-offline" / f"{NAME}.txt"
+    there.write_bytes(b"somebody's")
+    done = visit(desk, stick)
+    assert [type(problem) for problem in done.problems] == [NameTaken]
+    assert (there.read_bytes(), done.placed, done.failure) == (b"somebody's", ["trust.txt"], None)

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from shared import durable
-from shared.durable import TEMPORARY_SUFFIX, copy_durably, publish, sweep, temporary_beside, write_durably
+from shared.durable import (
+    TEMPORARY_SUFFIX,
+    copy_durably,
+    move_durably,
+    publish,
+    sweep,
+    temporary_beside,
+    write_durably,
+)
 
 OLD, NEW = b"old content", b"new content" * 1000
 
@@ -218,3 +226,72 @@ def test_two_writers_never_share_a_temporary(tmp_path: Path) -> None:
     assert len(names) == 100
     assert {name.parent for name in names} == {tmp_path}
     assert durable.TEMPORARY_SUFFIX == TEMPORARY_SUFFIX
+
+
+def test_a_moved_file_takes_the_place_of_the_old_one_in_the_order_that_survives_a_cut(
+    tmp_path: Path, disk: Disk
+) -> None:
+    source, path = tmp_path / "copy", tmp_path / "结果.txt"
+    source.write_bytes(NEW)
+    path.write_bytes(OLD)
+    move_durably(source, path)
+    assert path.read_bytes() == NEW
+    assert not source.exists()
+    assert [call for call in disk.calls if call != "open file"] == [
+        "fsync file",
+        "replace",
+        "open directory",
+        "fsync directory",
+    ]
+    if os.name != "nt":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("step", ["fsync file", "replace"])
+def test_a_move_that_fails_leaves_both_files_as_they_were(tmp_path: Path, disk: Disk, step: str) -> None:
+    source, path = tmp_path / "copy", tmp_path / "result.txt"
+    source.write_bytes(NEW)
+    path.write_bytes(OLD)
+    disk.broken[step] = OSError(errno.EIO, "the disk failed")
+    with pytest.raises(OSError, match="the disk failed"):
+        move_durably(source, path)
+    assert (source.read_bytes(), path.read_bytes()) == (NEW, OLD)
+    assert litter(tmp_path) == []
+
+
+def test_a_move_to_another_file_system_is_a_copy_that_is_whole_before_the_source_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "spool", tmp_path / "inbox"
+    here.mkdir()
+    there.mkdir()
+    source, path = here / "copy", there / "result.txt"
+    source.write_bytes(NEW)
+    real = os.replace
+
+    def replace(old: Path, new: Path) -> None:
+        if Path(old).parent != Path(new).parent:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        assert source.exists(), "the source stays until the copy has its name"
+        real(old, new)
+
+    monkeypatch.setattr(os, "replace", replace)
+    move_durably(source, path, mode=0o644)
+    assert path.read_bytes() == NEW
+    assert not source.exists()
+    assert (litter(here), litter(there)) == ([], [])
+    if os.name != "nt":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_copy_across_file_systems_that_fails_leaves_the_source(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, path = tmp_path / "copy", tmp_path / "result.txt"
+    source.write_bytes(NEW)
+    path.write_bytes(OLD)
+    disk.broken["replace"] = OSError(errno.EXDEV, "another file system")
+    with pytest.raises(OSError, match="another file system"):
+        move_durably(source, path)
+    assert (source.read_bytes(), path.read_bytes()) == (NEW, OLD)
+    assert litter(tmp_path) == []

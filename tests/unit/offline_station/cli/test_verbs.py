@@ -307,7 +307,8 @@ def test_the_stick_in_its_exact_forms(desk: Desk) -> None:
     assert desk.ask("stick", "prepare", folder, "--label", "财务")["label"] == "财务"
     desk.run("copy")
     assert desk.ask("report")["stick"] == "财务"
-    assert desk.ask("stick", "sync", folder)["placed"] == [], "report put it there"
+    done = desk.ask("stick", "sync", folder)
+    assert (done["placed"], done["already"]) == ([], [f"{STEM}.dat"]), "report put it there"
     (folder / "TAXFERRY" / "to-online" / f"{STEM}.dat").unlink()
     assert desk.ask("stick", "sync", folder)["placed"] == [f"{STEM}.dat"]
     assert [item["name"] for item in desk.ask("stick", "list")["items"]] == [f"{STEM}.dat"]
@@ -345,7 +346,7 @@ def test_doctor_finds_nothing_in_health_and_names_remedies_in_sickness(desk: Des
     assert healthy["ok"] is True
     names = {item["name"] for item in healthy["items"]}
     assert names == {
-        "card", "lock-date", "key", "bureau-keys", "clock", "memory", "outbox", "inbox", "space", "ledger", "backup", "stick",
+        "card", "lock-date", "key", "bureau-keys", "clock", "memory", "outbox", "inbox", "space", "ledger", "backup", "stick", "reader",
     }  # fmt: skip
     (desk.home / "card.db").chmod(0o644)
     shutil.rmtree(desk.home / "outbox")
@@ -382,13 +383,28 @@ def test_a_visit_that_failed_does_not_say_that_there_was_nothing_to_carry(desk: 
     stick.mkdir()
     desk.run("stick", "prepare", stick)
     desk.run("copy")
-    desk.run("report")
+    assert "现在可以拔出U盘" in desk.run("report")
+    assert "现在可以拔出U盘" in desk.run("stick", "sync", stick)
     for path in (stick / "TAXFERRY" / "to-online").iterdir():
         path.unlink()
         path.mkdir()  # our name, and nothing of ours
     said = desk.run("stick", "sync", stick, status=35)
     assert "没有要带的文件" not in said
-    assert "可以安全拔出" not in said
+    assert "可以拔出" not in said + desk.err
+
+
+def test_the_stick_is_read_by_a_process_apart(desk: Desk, read_apart: None) -> None:
+    """STICK-8."""
+    stick = desk.folder / "U盘"
+    stick.mkdir()
+    desk.run("stick", "prepare", stick)
+    desk.run("copy")
+    desk.run("report")
+    (stick / "TAXFERRY" / "to-offline" / f"{STEM}.txt").write_bytes(desk.result_file().read_bytes())
+    done = desk.ask("stick", "sync", stick)
+    assert done["taken"] == [f"{STEM}.txt"]
+    assert {"process", "limits"} <= set(done["confined_by"])
+    assert [path.name for path in (desk.home / "spool").iterdir() if path.name.startswith(".visit")] == []
 
 
 def test_people_are_told_what_happened_the_state_and_the_next_action(desk: Desk) -> None:

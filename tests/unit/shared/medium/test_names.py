@@ -42,7 +42,7 @@ def test_every_station_has_a_tag_that_part_names_can_hold(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["trust.txt", "Trust.TXT", "trust (1).txt", "trust - 副本.txt"])
 def test_the_trust_file_is_recognised_as_people_leave_it(name: str) -> None:
-    assert recognise(name) == (None, None)
+    assert recognise(name) == (None, "trust.txt")
 
 
 @pytest.mark.parametrize("name", ["trust.txt.exe", "mytrust.txt", "readme.txt", "transfer-log.csv", "stick.json", ""])

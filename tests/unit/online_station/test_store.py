@@ -1,0 +1,106 @@
+"""The station's database: one of an earlier release is brought up to date with all that is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+
+import pytest
+
+from online_station.core.decide import DEFAULT_POLICY
+from online_station.shell import store as module
+from online_station.shell.store import Store
+from tests.support.pki import NOW
+
+FIRST_SCHEMA = """
+CREATE TABLE setting (name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name));
+CREATE TABLE report (
+    digest TEXT NOT NULL, stem TEXT NOT NULL, taxpayer_id TEXT NOT NULL, machine_no INTEGER NOT NULL,
+    stamp TEXT NOT NULL, kind TEXT NOT NULL, period TEXT NOT NULL, card_no TEXT NOT NULL, sequence INTEGER NOT NULL,
+    nonce TEXT NOT NULL, header TEXT NOT NULL, size_bytes INTEGER NOT NULL, file_sha256 TEXT NOT NULL,
+    recipients TEXT NOT NULL, state TEXT NOT NULL, hold TEXT, released BOOLEAN NOT NULL, code TEXT NOT NULL,
+    message TEXT NOT NULL, resend TEXT NOT NULL, receipt_no TEXT NOT NULL, result_no INTEGER,
+    to_stage BOOLEAN NOT NULL, ack_delivered BOOLEAN NOT NULL, attempts INTEGER NOT NULL, due_at FLOAT,
+    step TEXT NOT NULL, questions INTEGER NOT NULL, uploads INTEGER NOT NULL, found_at FLOAT NOT NULL,
+    changed_at FLOAT NOT NULL, PRIMARY KEY (digest)
+);
+CREATE INDEX ix_report_stem ON report (stem);
+CREATE INDEX report_due ON report (due_at);
+CREATE TABLE event (
+    id INTEGER NOT NULL, at FLOAT NOT NULL, digest TEXT NOT NULL, event TEXT NOT NULL, from_state TEXT NOT NULL,
+    to_state TEXT NOT NULL, note TEXT NOT NULL, PRIMARY KEY (id)
+);
+CREATE INDEX ix_event_digest ON event (digest);
+CREATE TABLE result (
+    digest TEXT NOT NULL, result_no INTEGER NOT NULL, outcome TEXT NOT NULL, code TEXT NOT NULL,
+    body_sha256 TEXT NOT NULL, received_at FLOAT NOT NULL, PRIMARY KEY (digest, result_no)
+);
+CREATE TABLE ack (
+    sha256 TEXT NOT NULL, digest TEXT NOT NULL, stem TEXT NOT NULL, state TEXT NOT NULL, message TEXT NOT NULL,
+    attempts INTEGER NOT NULL, due_at FLOAT, taken_at FLOAT NOT NULL, PRIMARY KEY (sha256)
+);
+CREATE INDEX ix_ack_digest ON ack (digest);
+CREATE TABLE quarantined (
+    stored_name TEXT NOT NULL, name TEXT NOT NULL, code TEXT NOT NULL, reason_zh TEXT NOT NULL,
+    reason_en TEXT NOT NULL, at FLOAT NOT NULL, PRIMARY KEY (stored_name)
+);
+CREATE TABLE standing (
+    taxpayer_id TEXT NOT NULL, period TEXT NOT NULL, body TEXT NOT NULL, at FLOAT NOT NULL,
+    PRIMARY KEY (taxpayer_id, period)
+);
+PRAGMA user_version = 1;
+"""
+"""What the first release made, to the letter of its columns: it is written here, and not derived from today's code."""
+
+
+def schema_of(path):
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        columns = {table: [row[1:] for row in db.execute(f"PRAGMA table_info({table})")] for table in tables}
+        indexes = {tuple(row) for row in db.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'")}
+        return columns, indexes, db.execute("PRAGMA user_version").fetchone()[0]
+
+
+def test_a_database_of_the_first_release_is_brought_up_to_date_with_all_that_is_in_it(station_desk, tmp_path):
+    digest = station_desk.report()
+    station_desk.once()
+    today = station_desk.home.database
+    with contextlib.closing(sqlite3.connect(tmp_path / "first.db")) as db:
+        db.executescript(FIRST_SCHEMA)
+        db.execute("ATTACH ? AS today", (str(today),))
+        for table in ("setting", "report", "event", "result", "ack", "quarantined", "standing"):
+            wanted = {row[1] for row in db.execute(f"PRAGMA main.table_info({table})")}
+            names = ", ".join(sorted(wanted))
+            db.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM today.{table}")
+        db.commit()
+    before = schema_of(tmp_path / "first.db")
+    assert before[2] == 1
+    assert "leg" not in before[0]
+    with contextlib.closing(Store(tmp_path / "first.db", DEFAULT_POLICY)) as store:
+        row = store.find(digest)
+        assert (row.state.value, row.left, store.legs(digest)) == ("accepted", None, [])
+        assert store.settings()
+        store.add_leg(digest, "left", "0" * 16, "财务", NOW)
+        left = store.find(digest).left
+        assert left is not None
+        assert (left.label, left.at) == ("财务", NOW)
+    assert schema_of(tmp_path / "first.db") == schema_of(today), "one way or the other, the same database"
+
+
+def test_a_migration_that_breaks_off_leaves_the_database_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "first.db"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(FIRST_SCHEMA)
+    before = schema_of(path)
+
+    def fail(connection):
+        raise OSError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, fail))
+        patch.setattr(module, "SCHEMA_VERSION", len(module.MIGRATIONS))
+        with pytest.raises(OSError, match="no room"):
+            Store(path, DEFAULT_POLICY)
+    assert schema_of(path) == before
+    Store(path, DEFAULT_POLICY).close()
+    assert schema_of(path)[2] == module.SCHEMA_VERSION
