@@ -16,7 +16,7 @@ from typing import Final
 import click
 
 from online_station.core.advice import OVERTAKEN, never_came, next_action, not_back, state_words
-from online_station.core.board import Line, board
+from online_station.core.board import Line, board, silent
 from online_station.core.decide import (
     AskNow,
     Event,
@@ -33,6 +33,8 @@ from online_station.shell import diagnosis, qr_sheet
 from online_station.shell.home import Home
 from online_station.shell.intake import Harvest
 from online_station.shell.log import log_to, stop_logging
+from online_station.shell.pairing import tell_offline_station
+from online_station.shell.register import Register, read_list
 from online_station.shell.runner import Pass
 from online_station.shell.setup import Settings, at_work, initialise, opened, read_settings
 from online_station.shell.store import CAME, EventRow, LegRow, QuarantinedRow, ReportRow, Store, describe
@@ -51,6 +53,7 @@ from shared.errors import (
     BureauUnreachable,
     ExitCode,
     FileMissing,
+    NotFound,
     OutcomeUnknown,
     StationBusy,
     TaxferryError,
@@ -62,7 +65,7 @@ from shared.ids import recognise_name
 from shared.medium.sticks import Sticks
 from shared.model.standing import Standing
 from shared.states import ONLINE_TERMINAL, OnlineState
-from shared.text import Text
+from shared.text import Text, both
 
 program = Program("online-station", Text("税渡 上网机", "taxferry, Internet PC"))
 _CLOCK: Final = SystemClock()
@@ -486,10 +489,11 @@ def run(context: Context, no_sticks: bool) -> Outcome:
         handler = log_to(home.logs)
         before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            context.emit({"event": "ready", "at": format_time(_CLOCK.now()), "inbox": str(station.intake.inbox)})
+            context.emit({"event": "ready", "at": format_time(_CLOCK.now()), "inbox": str(station.intake.inboxes.root)})
             context.say(
                 Text(
-                    f"服务已启动，守候 {station.intake.inbox}", f"the service is up and watches {station.intake.inbox}"
+                    f"服务已启动，守候 {station.intake.inboxes.root}",
+                    f"the service is up and watches {station.intake.inboxes.root}",
                 )
             )
             visiting = None if no_sticks else Visiting(home, _CLOCK, stop, wake, stick_verbs.narrator(context))
@@ -670,7 +674,7 @@ def _event_line(event: EventRow) -> Text:
 def show_board(context: Context) -> Outcome:
     """Show who has reported."""
     with opened(Home(context.home)) as store:
-        rows, gaps = store.reports(), store.gaps()
+        rows, gaps, companies = store.reports(), store.gaps(), Register(store).companies()
         keys = sorted({(r.header.taxpayer_id, r.header.period) for r in rows if r.snapshot.period_report})
         standings: dict[tuple[str, str], Standing] = {}
         for taxpayer_id, period in keys:
@@ -678,12 +682,125 @@ def show_board(context: Context) -> Outcome:
             if known is not None:
                 standings[taxpayer_id, period] = Standing.model_validate_json(known[0])
     lines: list[Line] = board([(r.snapshot, r.header.machine_no) for r in rows], standings)
+    period = f"{_CLOCK.now().date().replace(day=1) - timedelta(days=1):%Y-%m}"
+    names: dict[str, str] = {company.taxpayer_id: company.name for company in companies}
+    absent = silent(names, lines, period)
     return Outcome(
-        {"items": [asdict(line) for line in lines], "gaps": [asdict(gap) for gap in gaps]},
+        {
+            "items": [asdict(line) | {"name": names.get(line.taxpayer_id, "")} for line in lines],
+            "gaps": [asdict(gap) for gap in gaps],
+            "period": period,
+            "silent": [{"taxpayer_id": each, "name": names[each]} for each in absent],
+        },
         [
             *([line.in_words for line in lines] or [Text("还没有征期报告", "there are no period reports yet")]),
+            *_silent_lines(absent, names, period),
             *(never_came(gap.taxpayer_id, gap.machine_no, gap.missing, gap.before) for gap in gaps),
         ],
+    )
+
+
+def _silent_lines(absent: Sequence[str], names: Mapping[str, str], period: str) -> list[Text]:
+    if not absent:
+        return []
+    head = Text(
+        f"{period} 还没有送来报税文件的企业 {len(absent)} 家：",
+        f"{len(absent)} companies have sent no report of {period}:",
+    )
+    return [head, *(both(f"  {each}  {names[each]}") for each in absent[:_MOST_SILENT]), *_more(len(absent))]
+
+
+def _more(count: int) -> list[Text]:
+    rest = count - _MOST_SILENT
+    return [Text(f"  另有 {rest} 家（--json 全部列出）", f"  and {rest} more (--json lists all)")] if rest > 0 else []
+
+
+_MOST_SILENT: Final = 50
+
+
+# Companies
+
+_companies = program.group(
+    "companies", Text("企业名单：代账公司登记所服务的企业", "the companies that this station reports for")
+)
+
+
+@_companies.verb(
+    "import",
+    Text(
+        "导入企业名单（csv、xlsx）：税号、名称、收件文件夹、密钥文件、口令文件\n\n要么全部导入，要么一家也不导入；再次导入会更新。",
+        "take a list of companies (csv, xlsx): taxpayer_id, name, inbox, key, pin_file\n\n"
+        "All or none; a second import brings them up to date.",
+    ),
+    argument("file", type=FILE, help=Text("企业名单", "the list")),
+)
+def companies_import(context: Context, file: Path) -> Outcome:
+    """Register companies."""
+    companies, notes = read_list(file)
+    with opened(Home(context.home)) as store:
+        done = Register(store).put(companies, _CLOCK.now())
+    missing = [c for c in companies if c.key and not Path(c.key).is_file()]
+    warnings = notes + [
+        Text(f"{c.taxpayer_id} 的密钥文件不在：{c.key}", f"the key file of {c.taxpayer_id} is missing: {c.key}")
+        for c in missing[:20]
+    ]
+    return Outcome(
+        {"added": done.added, "changed": done.changed, "same": done.same, "keys_missing": len(missing)},
+        [
+            Text(
+                f"新登记 {done.added} 家，更新 {done.changed} 家，未变 {done.same} 家",
+                f"{done.added} registered, {done.changed} brought up to date, {done.same} unchanged",
+            )
+        ],
+        Text("执行 board 查看哪些企业还没有报税", "run board to see who has not reported yet"),
+        warnings,
+    )
+
+
+@_companies.verb("list", Text("列出登记的企业", "list the companies"))
+def companies_list(context: Context) -> Outcome:
+    """List the companies."""
+    with opened(Home(context.home)) as store:
+        companies = Register(store).companies()
+    lines = []
+    for company in companies:
+        key = Text("自己的密钥", "a key of its own") if company.key else Text("用本站密钥（代办）", "the station's key")
+        lines.append(
+            Text(
+                f"{company.taxpayer_id}  {company.name}  {key.zh}{'，文件夹 ' + company.inbox if company.inbox else ''}",
+                f"{company.taxpayer_id}  {company.name}  {key.en}{', folder ' + company.inbox if company.inbox else ''}",
+            )
+        )
+    return Outcome(
+        {
+            "items": [
+                {
+                    "taxpayer_id": c.taxpayer_id,
+                    "name": c.name,
+                    "inbox": c.inbox,
+                    "key": c.key,
+                    "pin_file": c.pin_file,
+                    "key_present": bool(c.key) and Path(c.key).is_file(),
+                }
+                for c in companies
+            ]
+        },
+        lines or [Text("还没有登记企业", "no company is registered")],
+    )
+
+
+@_companies.verb(
+    "remove",
+    Text("从名单中去掉一家企业；它的报告保留", "take a company off the register; its reports stay"),
+    argument("taxpayer_id", metavar="TAXPAYER_ID", help=Text("税号", "taxpayer id")),
+)
+def companies_remove(context: Context, taxpayer_id: str) -> Outcome:
+    """Remove a company."""
+    with opened(Home(context.home)) as store:
+        if not Register(store).remove(taxpayer_id.strip().upper()):
+            raise NotFound(what=taxpayer_id[:80])
+    return Outcome(
+        {"taxpayer_id": taxpayer_id}, [Text(f"已从名单中去掉 {taxpayer_id}", f"{taxpayer_id} is off the register")]
     )
 
 
@@ -909,6 +1026,49 @@ def stick_disc(context: Context, folder: Path, label: str) -> Outcome:
     lines, warnings = visit_words(done)
     return Outcome(
         visit_json(done) | dict(written.data), [*lines[:-1], *written.lines], stick_verbs.burn_next(folder), warnings
+    )
+
+
+# Both stations on one PC
+
+
+@program.verb(
+    "pair",
+    Text(
+        "开票机可以联网时：两个程序装在同一台电脑，用一个文件夹代替U盘\n\n"
+        "之后让 offline-station watch 和 online-station run 一直开着即可；证明和检查与用U盘时完全相同。",
+        "where the invoicing PC may have a network: both programs on one PC, a folder in place of the stick\n\n"
+        "Then leave offline-station watch and online-station run on; everything is proven just as with a stick.",
+    ),
+    option(
+        "--offline-home",
+        type=FOLDER,
+        metavar="DIR",
+        help=Text("开票机程序的数据文件夹；默认是系统的", "the home of offline-station; the system's by default"),
+    ),
+    option(
+        "--folder",
+        type=FOLDER,
+        metavar="DIR",
+        help=Text("代替U盘的文件夹；默认在本站的数据文件夹里", "the folder; in this station's home by default"),
+    ),
+)
+def pair(context: Context, offline_home: Path | None, folder: Path | None) -> Outcome:
+    """Let a folder stand for the stick, on both sides."""
+    where = (folder if folder is not None else context.home / "passage").absolute()
+    label = "本机文件夹"
+    with _sticks(context) as sticks:
+        where.mkdir(parents=True, exist_ok=True)
+        stick_verbs.ask_first(context, where, yes=False)
+        sticks.prepare(where, label, new_identity=False, now=_CLOCK.now())
+    told = tell_offline_station(offline_home, where)
+    return Outcome(
+        {"folder": str(where), "offline_home": told},
+        [Text(f"两个程序都用 {where} 代替U盘", f"both programs use {where} in place of a stick")],
+        Text(
+            "让 offline-station watch 和 online-station run 一直开着；之后在开票机程序里 copy、report、result、clear 即可",
+            "leave offline-station watch and online-station run on; then copy, report, result and clear as usual",
+        ),
     )
 
 

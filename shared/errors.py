@@ -787,6 +787,17 @@ class KeyUnavailable(ConfigurationError):
     )
 
 
+class RegisterInvalid(ConfigurationError):
+    """A list of companies that cannot be used."""
+
+    code = "B5016"
+    message = Text(
+        "企业名单不能导入，第 {row} 行：{reason}", "the list of companies cannot be used, row {row}: {reason}"
+    )
+    safe = Text("名单没有导入，已登记的企业没有改动", "nothing was registered; what was registered before is unchanged")
+    hint = Text("按上面的原因改正名单后再执行一次 companies import", "correct the list and run companies import again")
+
+
 class NotInitialised(ConfigurationError):
     """No `init` yet in this home."""
 

@@ -44,6 +44,7 @@ HOLD_WORDS: Final[dict[HoldReason, Text]] = {
     HoldReason.NOT_OURS: Text(
         "税局不允许本机为该企业报税", "the bureau does not let this station act for the taxpayer"
     ),
+    HoldReason.KEY_MISSING: Text("该企业的密钥用不了", "the taxpayer's own key cannot be used"),
 }
 
 _HOLD_NEXT: Final[dict[HoldReason, Text]] = {
@@ -65,6 +66,11 @@ _HOLD_NEXT: Final[dict[HoldReason, Text]] = {
     HoldReason.ENVELOPE_OUTDATED: Text(
         "把新的信任文件带到开票机，执行 report --reseal，再把新文件带来",
         "carry the new trust file to the invoicing PC, run report --reseal there and bring the new file",
+    ),
+    HoldReason.KEY_MISSING: Text(
+        "检查该企业的密钥文件和口令文件（companies list 可查），放好后执行 once（服务 run 会自动进行）",
+        "see to the taxpayer's key file and PIN file (companies list names them), then run once (the service run does it by "
+        "itself)",
     ),
     HoldReason.NOT_OURS: Text(
         "使用该企业自己的密钥，或请税务机关登记代办关系",

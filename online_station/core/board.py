@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from online_station.core.decide import Snapshot
@@ -88,3 +88,15 @@ def board(reports: Sequence[tuple[Snapshot, int]], standings: Mapping[tuple[str,
             )
         )
     return lines
+
+
+def silent(registered: Iterable[str], lines: Iterable[Line], period: str) -> list[str]:
+    """Return the registered taxpayers of whom no report of a period has been seen, in order.
+
+    Args:
+        registered: The taxpayers that are expected to report.
+        lines: The board.
+        period: The month in question.
+    """
+    seen = {line.taxpayer_id for line in lines if line.period == period}
+    return sorted(set(registered) - seen)

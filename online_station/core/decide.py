@@ -31,6 +31,7 @@ class HoldReason(StrEnum):
     NOT_DECLARED = "not-declared"
     ENVELOPE_OUTDATED = "envelope-outdated"
     NOT_OURS = "not-ours"
+    KEY_MISSING = "key-missing"
 
 
 class Step(StrEnum):

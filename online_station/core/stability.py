@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import NamedTuple
 
 
@@ -53,10 +54,11 @@ class StabilityTracker:
         waits = [max(0.0, self.settle - (now - since)) for _, since in self._seen.values()]
         return min(waits, default=None)
 
-    def keep_only(self, names: Iterable[str]) -> None:
-        """Forget every file that is not among `names`: it is gone, or was dealt with."""
+    def keep_only(self, folder: PurePath, names: Iterable[str]) -> None:
+        """Forget every file of a folder that is not among `names`: it is gone, or was dealt with."""
         kept = set(names)
-        self._seen = {name: value for name, value in self._seen.items() if name in kept}
+        for name in [name for name in self._seen if name not in kept and PurePath(name).parent == folder]:
+            del self._seen[name]
 
     def forget(self, name: str) -> None:
         """Forget one file."""

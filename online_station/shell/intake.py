@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -94,8 +94,66 @@ class Harvest:
     rejected: list[TaxferryError] = field(default_factory=list)
 
 
+@dataclass
+class Inboxes:
+    """The folders in which files arrive: the inbox, one folder per company in it, and folders elsewhere.
+
+    A folder is read only if it has changed since it was last read, or if files in it are waited for: thousands of
+    folders cost a look at each and no more.
+
+    Attributes:
+        root: The station's inbox.
+        elsewhere: Returns the companies' own folders.
+    """
+
+    root: Path
+    elsewhere: Callable[[], Sequence[Path]] = tuple
+    _read: dict[Path, tuple[int, float]] = field(default_factory=dict)
+
+    def folders(self) -> list[Path]:
+        """Return all folders, the inbox first.
+
+        Raises:
+            ConfigurationError: The inbox cannot be read.
+        """
+        found = [self.root]
+        try:
+            with os.scandir(self.root) as entries:
+                found += sorted(
+                    Path(entry.path)
+                    for entry in entries
+                    if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+                )
+        except OSError as error:
+            raise _unreadable(self.root, error) from None
+        return [*found, *(folder for folder in self.elsewhere() if folder not in found)]
+
+    def changed(self, folder: Path, monotonic: float, *, waited_for: bool) -> bool:
+        """Return whether a folder is to be read now, and note that it is."""
+        try:
+            mtime = folder.stat().st_mtime_ns
+        except OSError:
+            self._read.pop(folder, None)
+            return False
+        known = self._read.get(folder)
+        # A change in the very moment of the last reading has the same time as that reading.
+        quiet = known is not None and known[0] == mtime and monotonic - known[1] >= _GRANULARITY
+        if known is None or known[0] != mtime:
+            self._read[folder] = (mtime, monotonic)
+        return waited_for or not quiet or folder == self.root
+
+
+_GRANULARITY: Final = 3.0
+"""Seconds in which two changes of a folder may have the same time."""
+
+
+def _unreadable(folder: Path, error: OSError) -> ConfigurationError:
+    why = os_reason(error)
+    return ConfigurationError(reason=Text(f"收件文件夹 {folder} 读不了（{why.zh}）", f"inbox {folder}: {why.en}"))
+
+
 def scan(inbox: Path) -> tuple[list[Found], int]:
-    """Return what lies in the inbox and may be ours, by name, and how many files are none of ours.
+    """Return what lies in one folder and may be ours, by name, and how many files are none of ours.
 
     Flat; symbolic links, devices and other things that are no regular files are never opened.
 
@@ -121,9 +179,7 @@ def scan(inbox: Path) -> tuple[list[Found], int]:
                 named = None if recognised is None else recognised[0]
                 found.append(Found(inbox / entry.name, kind, named, _looks(status)))
     except OSError as error:
-        raise ConfigurationError(
-            reason=Text(f"收件文件夹 {inbox} 读不了（{os_reason(error).zh}）", f"inbox {inbox}: {os_reason(error).en}")
-        ) from None
+        raise _unreadable(inbox, error) from None
     found.sort(key=lambda f: f.path.name)
     return found[:MAX_FILES], foreign
 
@@ -157,20 +213,20 @@ def being_written(file: BinaryIO) -> bool:
 
 
 class Intake:
-    """Takes files from one inbox into the spool of one station."""
+    """Takes files from the inboxes into the spool of one station."""
 
     def __init__(
         self,
         home: Home,
-        inbox: Path,
+        inboxes: Inboxes,
         store: Store,
         trust: Trust,
         tracker: StabilityTracker,
         *,
         checkpoint: Checkpoint,
     ) -> None:
-        """Take from `inbox` into `home`; `checkpoint` is told where a crash would be interesting."""
-        self.inbox = inbox
+        """Take from `inboxes` into `home`; `checkpoint` is told where a crash would be interesting."""
+        self.inboxes = inboxes
         self._home = home
         self._store = store
         self._trust = trust
@@ -181,7 +237,7 @@ class Intake:
         self._not_ours: dict[str, Fingerprint] = {}
 
     def run(self, now: datetime, monotonic: float) -> Harvest:
-        """Scan the inbox once and take what can be taken.
+        """Look through the inboxes once and take what can be taken.
 
         Args:
             now: The present, for proofs and notes.
@@ -191,30 +247,43 @@ class Intake:
             ConfigurationError: The folder cannot be read.
         """
         harvest = Harvest()
-        files, harvest.foreign = scan(self.inbox)
-        names = {f.path.name for f in files}
+        waited = {Path(key).parent for key in (*self._unproven, *self._not_ours)}
+        for folder in self.inboxes.folders():
+            if not self.inboxes.changed(folder, monotonic, waited_for=folder in waited):
+                continue
+            try:
+                self._folder(folder, harvest, now, monotonic)
+            except ConfigurationError as error:
+                if folder == self.inboxes.root:
+                    raise
+                LOGGER.warning("%s", error)  # one company's folder is out of reach: the others are not
+        return harvest
+
+    def _folder(self, folder: Path, harvest: Harvest, now: datetime, monotonic: float) -> None:
+        files, foreign = scan(folder)
+        harvest.foreign += foreign
+        names = {str(f.path) for f in files}
         for memory in (self._unproven, self._not_ours):
-            for name in memory.keys() - names:
-                del memory[name]
-        ours = [f for f in files if self._not_ours.get(f.path.name) != f.looks]
+            for key in [key for key in memory if Path(key).parent == folder and key not in names]:
+                del memory[key]
+        ours = [f for f in files if self._not_ours.get(str(f.path)) != f.looks]
         harvest.foreign += len(files) - len(ours)
         # The tracker knows the files that are waited for, and no others: its next moment is when to look again.
-        self._tracker.keep_only(f.path.name for f in ours)
+        self._tracker.keep_only(folder, (str(f.path) for f in ours))
         for file in ours:
-            self._tracker.observe(file.path.name, file.looks, monotonic)
+            self._tracker.observe(str(file.path), file.looks, monotonic)
         for file in ours:
-            name = file.path.name
-            if self._unproven.get(name) == file.looks and not self._tracker.is_stable(name, monotonic):
-                harvest.waiting.append(name)
+            key = str(file.path)
+            if self._unproven.get(key) == file.looks and not self._tracker.is_stable(key, monotonic):
+                harvest.waiting.append(file.path.name)
                 continue
             try:
                 self._one(file, harvest, now, monotonic)
             except OSError as error:
                 # Gone again, or not readable: the next scan sees it anew.
-                LOGGER.warning("%s: %s", name, error)
-                self._tracker.forget(name)
+                LOGGER.warning("%s: %s", file.path.name, error)
+                self._tracker.forget(key)
                 harvest.foreign += 1
-        return harvest
 
     def _one(self, found: Found, harvest: Harvest, now: datetime, monotonic: float) -> None:
         try:
@@ -228,29 +297,29 @@ class Intake:
                 raise MisplacedResult(name=found.path.name)
             harvest.known += not new
             harvest.warnings.extend(warnings)
-            self._tracker.forget(found.path.name)
+            self._tracker.forget(str(found.path))
         except TaxferryError as error:
             self._reject(found, error, harvest, now, monotonic)
 
     def _reject(self, found: Found, error: TaxferryError, harvest: Harvest, now: datetime, monotonic: float) -> None:
-        name = found.path.name
+        name, key = found.path.name, str(found.path)
         if not isinstance(error, NameContradicts):
-            self._unproven[name] = found.looks
+            self._unproven[key] = found.looks
             with open_ordinary(found.path) as file:
                 busy = being_written(file)
             if busy:
-                self._tracker.touch(name, monotonic)
-            if busy or not self._tracker.is_stable(name, monotonic):
+                self._tracker.touch(key, monotonic)
+            if busy or not self._tracker.is_stable(key, monotonic):
                 harvest.waiting.append(name)
                 return
             if found.named is None:
                 # Neither the name nor the content is one of ours.
-                self._not_ours[name] = found.looks
-                self._tracker.forget(name)
+                self._not_ours[key] = found.looks
+                self._tracker.forget(key)
                 harvest.foreign += 1
                 return
         row = set_aside(self._home.quarantine, found.path, error, self._store, now)
-        self._tracker.forget(name)
+        self._tracker.forget(key)
         LOGGER.warning("%s set aside: %s %s", name, error.code, error.text.zh)
         harvest.quarantined.append(row)
         harvest.rejected.append(error)

@@ -44,7 +44,8 @@ from online_station.core.stability import StabilityTracker
 from online_station.core.story import ARRIVED_IN_PART, ENDED_WHILE_SENDING
 from online_station.shell.gateway import Gateway, Processing
 from online_station.shell.home import Home
-from online_station.shell.intake import Checkpoint, Harvest, Intake
+from online_station.shell.intake import Checkpoint, Harvest, Inboxes, Intake
+from online_station.shell.keyring import Keyring
 from online_station.shell.log import LOGGER
 from online_station.shell.quarantine import keep_copy
 from online_station.shell.staging import stage
@@ -80,7 +81,7 @@ from shared.errors import (
     TaxferryError,
     TrustError,
 )
-from shared.ids import recognise_name
+from shared.ids import parse_stem, recognise_name
 from shared.model.receipt import Receipt, prove_receipt
 from shared.model.result import ProvenResult, prove_result
 from shared.states import IllegalTransition, OnlineState
@@ -135,11 +136,10 @@ class Station:
         home: Home,
         store: Store,
         trust: Trust,
-        gateway: Gateway,
+        keyring: Keyring,
         clock: Clock,
         *,
-        keyid: str,
-        inbox: Path,
+        inboxes: Inboxes,
         outbox: Path,
         checkpoint: Checkpoint = _nowhere,
         settle: float = SETTLE_SECONDS,
@@ -152,10 +152,9 @@ class Station:
             home: The folders.
             store: The database.
             trust: What is believed.
-            gateway: The bureau.
+            keyring: The ways to the bureau.
             clock: The time.
-            keyid: Fingerprint of the enterprise key's certificate.
-            inbox: Where files arrive.
+            inboxes: Where files arrive.
             outbox: Where results go.
             checkpoint: Told where a crash would be interesting.
             settle: Seconds for which a file must not change before it is judged to be finished.
@@ -165,15 +164,14 @@ class Station:
         self.home = home
         self.store = store
         self.trust = trust
-        self.gateway = gateway
+        self.keyring = keyring
         self.outbox = outbox
         self._clock = clock
-        self._keyid = keyid
         self._checkpoint = checkpoint
         self._monotonic = monotonic
         self._notify = notify
         self._tracker = StabilityTracker(settle)
-        self.intake = Intake(home, inbox, store, trust, self._tracker, checkpoint=checkpoint)
+        self.intake = Intake(home, inboxes, store, trust, self._tracker, checkpoint=checkpoint)
         self._offline_until = 0.0
         self._failures = 0
         self._readable = True
@@ -255,7 +253,7 @@ class Station:
 
     def run(self, stop: threading.Event, wake: threading.Event) -> None:
         """Work until `stop` is set. Every `wake` is looked into at once."""
-        watcher = InboxWatcher(self.intake.inbox, wake)
+        watcher = InboxWatcher(self.intake.inboxes.root, wake)
         next_scan = self._monotonic()
         seen = -1
         try:
@@ -406,7 +404,8 @@ class Station:
         row = self.store.report(digest)
         assert row is not None
         try:
-            data = self.gateway.put_report(
+            gateway = self.keyring.voice(row.header.taxpayer_id).gateway
+            data = gateway.put_report(
                 digest, self.home.report_file(digest), row.file_sha256, progress=lambda n, of: self._part(digest, n, of)
             )
             self._checkpoint("upload answered")
@@ -479,7 +478,12 @@ class Station:
             if not self._sealed_to_current_key(row):
                 return Checked(HoldReason.ENVELOPE_OUTDATED)
         try:
-            standing = self.gateway.standing(header.taxpayer_id, header.period)
+            voice = self.keyring.voice(header.taxpayer_id)
+        except KeyUnavailable as error:
+            done.problems.append(error)
+            return Checked(HoldReason.KEY_MISSING, message=str(error.text))
+        try:
+            standing = voice.gateway.standing(header.taxpayer_id, header.period)
         except ClockSkew as error:
             done.problems.append(error)
             return NoAnswer()
@@ -502,7 +506,7 @@ class Station:
         )
         if not standing.enrolled:
             return Checked(HoldReason.NOT_ENROLLED, "2735")
-        if self._keyid not in standing.key_fingerprints:
+        if voice.keyid not in standing.key_fingerprints:
             return Checked(HoldReason.KEY_NOT_ON_FILE, "2734")
         if row.snapshot.period_report and not standing.declared:
             return Checked(HoldReason.NOT_DECLARED, "271D")
@@ -518,7 +522,7 @@ class Station:
 
     def _ask_status(self, row: ReportRow, done: Pass) -> Event:
         try:
-            status = self.gateway.report_status(row.digest)
+            status = self._gateway_for(row).report_status(row.digest)
         except (BureauError, KeyUnavailable) as error:
             return self._went_wrong(error, done)
         self._online()
@@ -534,7 +538,7 @@ class Station:
 
     def _ask_result(self, row: ReportRow, done: Pass) -> None:
         try:
-            answer = self.gateway.result(row.digest)
+            answer = self._gateway_for(row).result(row.digest)
         except (BureauError, KeyUnavailable) as error:
             self._apply(row.digest, self._went_wrong(error, done), done)
             return
@@ -620,7 +624,7 @@ class Station:
         self._checkpoint("ack sending")
         later = _ACK_BACKOFF.due(now, attempts, ack.sha256)
         try:
-            self.gateway.put_ack(ack.digest, self.home.ack_file(ack.sha256).read_bytes())
+            self._gateway_of(ack).put_ack(ack.digest, self.home.ack_file(ack.sha256).read_bytes())
         except OutcomeUnknown as error:
             done.problems.append(OutcomeUnknown(report=ack.stem))
             due = _ACK_BACKOFF.due(now, attempts, ack.sha256, _retry_after(error))
@@ -643,7 +647,7 @@ class Station:
     def _arrived(self, ack: AckRow, done: Pass) -> bool | None:
         """Ask whether a clear receipt of unknown outcome arrived; None if there was no answer."""
         try:
-            status = self.gateway.report_status(ack.digest)
+            status = self._gateway_of(ack).report_status(ack.digest)
         except (BureauError, KeyUnavailable) as error:
             self._went_wrong(error, done)
             due = _ACK_BACKOFF.due(self._clock.now(), ack.attempts + 1, ack.sha256)
@@ -664,6 +668,12 @@ class Station:
 
     # The bureau as a whole
 
+    def _gateway_for(self, row: ReportRow) -> Gateway:
+        return self.keyring.voice(row.header.taxpayer_id).gateway
+
+    def _gateway_of(self, ack: AckRow) -> Gateway:
+        return self.keyring.voice(parse_stem(ack.stem).taxpayer_id).gateway
+
     def _refresh_trust(self, done: Pass, *, every: timedelta = _TRUST_EVERY) -> None:
         """Fetch the trust file if the last one was fetched longer ago than `every`, or none is in force."""
         now = self._clock.now()
@@ -672,7 +682,7 @@ class Station:
         if (fresh and self.trust.current is not None) or self._offline:
             return
         try:
-            changed = self.trust.refresh(self.gateway, now)
+            changed = self.trust.refresh(self.keyring.own.gateway, now)
         except (BureauError, KeyUnavailable) as error:
             self._went_wrong(error, done)
             return
@@ -691,7 +701,9 @@ class Station:
         if isinstance(error, BureauUnreachable):
             # One dead connection is enough: a thousand reports would wait for a thousand time-outs.
             self._failures += 1
-            self._offline_until = self._monotonic() + Backoff(5, 300).seconds(self._failures, self.gateway.name)
+            self._offline_until = self._monotonic() + Backoff(5, 300).seconds(
+                self._failures, self.keyring.own.gateway.name
+            )
         return NoAnswer(_retry_after(error))
 
     def _online(self) -> None:

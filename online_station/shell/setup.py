@@ -14,7 +14,9 @@ from cryptography import x509
 from online_station.core.decide import DEFAULT_POLICY, Policy
 from online_station.shell.gateway import Gateway, HttpGateway, check_url
 from online_station.shell.home import Home
-from online_station.shell.intake import Checkpoint
+from online_station.shell.intake import Checkpoint, Inboxes
+from online_station.shell.keyring import Keyring, Voice
+from online_station.shell.register import Register
 from online_station.shell.runner import SETTLE_SECONDS, Station
 from online_station.shell.store import Store
 from online_station.shell.trust import Trust, read_root
@@ -252,14 +254,23 @@ def at_work(
     with opened(home, policy) as store, home.locked():
         settings = read_settings(home, store)
         signer = settings.signer()
+
+        def connect(key: Signer) -> Gateway:
+            return settings.gateway(key, clock) if gateway is None else gateway(settings, key)
+
+        register = Register(store)
+
+        def companies_folders() -> list[Path]:
+            return [Path(company.inbox) for company in register.companies() if company.inbox]
+
+        own = Voice(connect(signer), fingerprint(signer.certificate))
         station = Station(
             home,
             store,
             Trust(home.trust, clock.now()),
-            settings.gateway(signer, clock) if gateway is None else gateway(settings, signer),
+            Keyring(own, register, connect),
             clock,
-            keyid=fingerprint(signer.certificate),
-            inbox=settings.inbox,
+            inboxes=Inboxes(settings.inbox, companies_folders),
             outbox=settings.outbox,
             checkpoint=checkpoint,
             settle=settle,

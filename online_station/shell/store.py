@@ -149,10 +149,22 @@ _LEG: Final = sa.Table(
     sa.Column("label", sa.Text, nullable=False),
 )
 
+COMPANY: Final = sa.Table(
+    "company",
+    _METADATA,
+    sa.Column("taxpayer_id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("inbox", sa.Text, nullable=False),
+    sa.Column("key_file", sa.Text, nullable=False),
+    sa.Column("pin_file", sa.Text, nullable=False),
+    sa.Column("added_at", sa.Float, nullable=False),
+)
+_LATER_TABLES: Final = frozenset({"leg", "company"})
+
 
 def _first_release(connection: Connection) -> None:
     """Make the tables of the first release: those that later ones added are left to their own migrations."""
-    _METADATA.create_all(connection, tables=[t for t in _METADATA.sorted_tables if t is not _LEG])
+    _METADATA.create_all(connection, tables=[t for t in _METADATA.sorted_tables if t.name not in _LATER_TABLES])
 
 
 def _legs(connection: Connection) -> None:
@@ -160,8 +172,13 @@ def _legs(connection: Connection) -> None:
     _LEG.create(connection)
 
 
+def _companies(connection: Connection) -> None:
+    """Remember the companies that the station reports for."""
+    COMPANY.create(connection)
+
+
 Migration = Callable[[Connection], None]
-MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs)
+MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies)
 """`MIGRATIONS[n]` takes a database from schema version n to n + 1; entries are only ever added."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
@@ -364,7 +381,7 @@ class Store:
         self._engine.dispose()
 
     def _migrate(self) -> None:
-        with self._writing() as connection:
+        with self.writing() as connection:
             version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
             if version > SCHEMA_VERSION:
                 raise StoreDamaged(reason=f"schema {version} > {SCHEMA_VERSION}")
@@ -374,12 +391,14 @@ class Store:
                 connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection for questions."""
         with self._engine.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
+        """Give a connection for one transaction: committed at the end of the block, or undone."""
         with self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
@@ -393,25 +412,25 @@ class Store:
 
     def change_counter(self) -> int:
         """Return a number that differs after another process has written."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
 
     # Settings
 
     def setting(self, name: str) -> str | None:
         """Return a setting, or None."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             found = connection.execute(sa.select(_SETTING.c.value).where(_SETTING.c.name == name)).scalar()
             return None if found is None else str(found)
 
     def settings(self) -> dict[str, str]:
         """Return all settings."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return {str(n): str(v) for n, v in connection.execute(sa.select(_SETTING.c.name, _SETTING.c.value))}
 
     def set(self, **values: str) -> None:
         """Write settings, all or none."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             for name, value in values.items():
                 connection.execute(sa.delete(_SETTING).where(_SETTING.c.name == name))
                 connection.execute(sa.insert(_SETTING).values(name=name, value=value))
@@ -434,7 +453,7 @@ class Store:
         Returns:
             False if it was known already; then only its file's digest is brought up to date.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             known = connection.execute(sa.select(_REPORT.c.digest).where(_REPORT.c.digest == digest)).scalar()
             if known is not None:
                 connection.execute(
@@ -495,7 +514,7 @@ class Store:
             NotFound: There is no such report.
             IllegalTransition: The event does not fit the state. Nothing has changed.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             row = connection.execute(sa.select(_REPORT).where(_REPORT.c.digest == digest)).one_or_none()
             if row is None:
                 raise NotFound(what=digest)
@@ -533,7 +552,7 @@ class Store:
 
     def due(self, now: datetime) -> list[str]:
         """Return the digests of the reports with something to do now, the longest overdue first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 sa.select(_REPORT.c.digest, _REPORT.c.due_at)
                 .where(_REPORT.c.due_at.is_not(None))
@@ -544,7 +563,7 @@ class Store:
 
     def next_due(self) -> datetime | None:
         """Return when the next thing is due, or None if nothing is."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             earliest = [
                 connection.execute(sa.select(sa.func.min(table.c.due_at))).scalar() for table in (_REPORT, _ACK)
             ]
@@ -552,7 +571,7 @@ class Store:
 
     def report(self, digest: str) -> ReportRow | None:
         """Return one report, or None."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(
                 sa.select(_REPORT, _OVERTAKEN, *_LEFT).where(_REPORT.c.digest == digest)
             ).one_or_none()
@@ -560,7 +579,7 @@ class Store:
 
     def reports(self) -> list[ReportRow]:
         """Return all reports, the oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             query = sa.select(_REPORT, _OVERTAKEN, *_LEFT).order_by(
                 _REPORT.c.found_at, _REPORT.c.machine_no, _REPORT.c.digest
             )
@@ -578,7 +597,7 @@ class Store:
         stem = wanted.strip().upper()
         for suffix in (".DAT", ".TXT", ".ACK"):
             stem = stem.removesuffix(suffix)
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 sa.select(_REPORT, _OVERTAKEN, *_LEFT).where(_REPORT.c.stem == stem).order_by(_REPORT.c.sequence.desc())
             ).all()
@@ -597,13 +616,13 @@ class Store:
 
     def events(self, digest: str) -> list[EventRow]:
         """Return the history of a report, the oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(sa.select(_EVENT).where(_EVENT.c.digest == digest).order_by(_EVENT.c.id))
             return [EventRow(_at(r.at), r.event, r.from_state, r.to_state, r.note) for r in rows]
 
     def note(self, digest: str, event: str, now: datetime, note: str) -> None:
         """Write a line into a report's history that changes nothing (put on a stick, a second copy arrived)."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             state = connection.execute(sa.select(_REPORT.c.state).where(_REPORT.c.digest == digest)).scalar()
             if state is not None:
                 _log(connection, now, digest, event, OnlineState(state), OnlineState(state), note)
@@ -623,7 +642,7 @@ class Store:
 
     def results(self, digest: str) -> list[ResultRow]:
         """Return the believed results of a report, the oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 sa.select(_RESULT).where(_RESULT.c.digest == digest).order_by(_RESULT.c.result_no)
             )
@@ -635,7 +654,7 @@ class Store:
 
     def add_leg(self, digest: str, leg: str, stick_id: str, label: str, now: datetime) -> None:
         """Remember that a report came by a stick, or that a result left on one; the same stick again is no news."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             latest = connection.execute(
                 sa.select(_LEG.c.stick_id, _LEG.c.label)
                 .where(_LEG.c.digest == digest)
@@ -649,13 +668,13 @@ class Store:
 
     def legs(self, digest: str) -> list[LegRow]:
         """Return the walks of one report and its results, the oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(sa.select(_LEG).where(_LEG.c.digest == digest).order_by(_LEG.c.id))
             return [_leg(row) for row in rows]
 
     def gaps(self) -> list[Gap]:
         """Return what is missing between the copies of each card that arrived here."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 sa.select(_REPORT.c.taxpayer_id, _REPORT.c.machine_no, _REPORT.c.card_no, _REPORT.c.sequence)
                 .distinct()
@@ -673,7 +692,7 @@ class Store:
 
     def add_ack(self, sha256: str, digest: str, stem: str, now: datetime) -> bool:
         """Note a proven clear receipt whose file lies in the spool; False if it was known."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             if connection.execute(sa.select(_ACK.c.sha256).where(_ACK.c.sha256 == sha256)).scalar() is not None:
                 return False
             delivered = connection.execute(
@@ -696,7 +715,7 @@ class Store:
 
     def acks(self) -> list[AckRow]:
         """Return all clear receipts, the oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [_ack(r) for r in connection.execute(sa.select(_ACK).order_by(_ACK.c.taken_at, _ACK.c.sha256))]
 
     def due_acks(self, now: datetime) -> list[AckRow]:
@@ -705,7 +724,7 @@ class Store:
 
     def set_ack(self, sha256: str, state: str, *, attempts: int, due_at: datetime | None, message: str = "") -> None:
         """Write where a clear receipt is on its way."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(
                 sa.update(_ACK)
                 .where(_ACK.c.sha256 == sha256)
@@ -716,7 +735,7 @@ class Store:
 
     def add_quarantined(self, row: QuarantinedRow) -> None:
         """Note a file that was set aside; a second time for the same file changes nothing."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(
                 sa.insert(_QUARANTINED)
                 .prefix_with("OR IGNORE")
@@ -732,13 +751,13 @@ class Store:
 
     def quarantined(self) -> list[QuarantinedRow]:
         """Return the files that were set aside, the oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(sa.select(_QUARANTINED).order_by(_QUARANTINED.c.at, _QUARANTINED.c.stored_name))
             return [QuarantinedRow(r.stored_name, r.name, r.code, r.reason_zh, r.reason_en, _at(r.at)) for r in rows]
 
     def set_standing(self, taxpayer_id: str, period: str, body: str, now: datetime) -> None:
         """Keep the bureau's last word on a taxpayer's period."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(
                 sa.insert(_STANDING)
                 .prefix_with("OR REPLACE")
@@ -747,7 +766,7 @@ class Store:
 
     def standing(self, taxpayer_id: str, period: str) -> tuple[str, datetime] | None:
         """Return the bureau's last word on a taxpayer's period and when it was said, or None."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(
                 sa.select(_STANDING.c.body, _STANDING.c.at)
                 .where(_STANDING.c.taxpayer_id == taxpayer_id)

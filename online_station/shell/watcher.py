@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from watchdog.events import (
+    DirCreatedEvent,
     FileClosedEvent,
     FileCreatedEvent,
     FileModifiedEvent,
@@ -29,7 +30,7 @@ from watchdog.observers.api import BaseObserver
 
 from online_station.shell.log import LOGGER
 
-_EVENTS: Final[list[type[FileSystemEvent]]] = [FileClosedEvent, FileMovedEvent, FileCreatedEvent]
+_EVENTS: Final[list[type[FileSystemEvent]]] = [FileClosedEvent, FileMovedEvent, FileCreatedEvent, DirCreatedEvent]
 if os.name == "nt":  # pragma: no cover - there is no close event on Windows
     _EVENTS.append(FileModifiedEvent)
 
@@ -56,7 +57,7 @@ class _Overflow(logging.Handler):
 
 
 class InboxWatcher:
-    """A watch on one flat folder that may vanish and come back."""
+    """A watch on a folder and the folders in it, any of which may vanish and come back."""
 
     def __init__(self, folder: Path, wake: threading.Event) -> None:
         """Set `wake` whenever something may have happened in `folder`; nothing is watched before `ensure`."""
@@ -90,9 +91,7 @@ class InboxWatcher:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)
-                observer = Observer()
-                observer.schedule(_Hint(self._wake), str(self._folder), recursive=False, event_filter=_EVENTS)
-                observer.start()
+                observer = self._started(recursive=True)
         except (OSError, RuntimeError) as error:
             # No more watches to be had, or a file system without them: scans at intervals find everything too.
             LOGGER.warning("the inbox cannot be watched and is scanned at intervals: %s", error)
@@ -101,6 +100,20 @@ class InboxWatcher:
         self.restarts += 1
         self._wake.set()
         return True
+
+    def _started(self, *, recursive: bool) -> BaseObserver:
+        observer = Observer()
+        try:
+            observer.schedule(_Hint(self._wake), str(self._folder), recursive=recursive, event_filter=_EVENTS)
+            observer.start()
+        except OSError:
+            with contextlib.suppress(OSError, RuntimeError):
+                observer.stop()
+            if not recursive:
+                raise
+            # More folders than the system gives watches: the inbox itself is watched, the others are scanned.
+            return self._started(recursive=False)
+        return observer
 
     def close(self) -> None:
         """Stop watching."""

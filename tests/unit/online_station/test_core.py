@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import PurePath
 
 import pytest
 from hypothesis import given
@@ -171,7 +172,7 @@ def test_a_file_is_stable_when_it_has_looked_the_same_for_long_enough():
     assert tracker.is_stable("a", 13.9)
     tracker.touch("a", 13.9)
     assert not tracker.is_stable("a", 15.0)
-    tracker.keep_only(["b"])
+    tracker.keep_only(PurePath("."), ["b"])
     assert tracker.wait(20.0) is None
     assert not tracker.is_stable("a", 99.0)
 

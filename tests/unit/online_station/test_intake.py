@@ -279,7 +279,7 @@ def test_a_database_of_a_newer_release_is_not_touched(station_desk):
     from online_station.core.decide import DEFAULT_POLICY
 
     store = Store(station_desk.home.database, DEFAULT_POLICY)
-    with store._writing() as connection:
+    with store.writing() as connection:
         connection.exec_driver_sql("PRAGMA user_version=99")
     store.close()
     with pytest.raises(StoreDamaged):
