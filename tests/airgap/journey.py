@@ -63,15 +63,15 @@ def play(folder: Path) -> None:
     assert verb("result", too_early, status=43)["outcome"] == "processing"
     result = answer(made, lock_date=today + timedelta(days=50), bureau_time=now - timedelta(minutes=1))
     (stick / "TAXFERRY" / "to-offline" / name).write_bytes(result)
-    assert verb("stick", "sync")["taken"] == [name]
+    assert verb("stick", "sync", stick)["taken"] == [name]
     assert verb("result")["outcome"] == "success"
     sys.stdin = io.TextIOWrapper(io.BytesIO("\r\n".join(split(result)).encode()))
     assert verb("result", "--scan")["effect"] == "repeated"
     sys.stdin = sys.__stdin__
     assert verb("clear")["cleared"] is True
-    assert verb("stick", "sync")["placed"] == [made.name.file_name(".ack")]
-    verb("stick", "list")
-    verb("stick", "eject")
+    assert verb("stick", "sync", stick)["placed"] == [made.name.file_name(".ack")]
+    verb("stick", "list", stick)
+    verb("stick", "eject", stick)
     verb("invoices", "list")
     verb("invoices", "export", folder / "出.xlsx")
     verb("history")
