@@ -262,11 +262,11 @@ class HttpGateway:
             if size > self.part_bytes:
                 return self._put_parts(digest, file, size, bytes.fromhex(sha256), progress)
             file.seek(0)
-            answer = self._put_octets(digest, _FileBody(file, size), bytes.fromhex(sha256))
+            answer = self._put_octets(digest, _FileBody(file, size), bytes.fromhex(sha256), self._upload_seconds)
         return self._accepted(answer, (200, 201), digest).body
 
     def _put_octets(
-        self, digest: str, body: _FileBody, sha256: bytes, fields: Mapping[str, str] | None = None
+        self, digest: str, body: _FileBody, sha256: bytes, patience: float, fields: Mapping[str, str] | None = None
     ) -> _Answer:
         return self._send(
             "PUT",
@@ -275,6 +275,7 @@ class HttpGateway:
             sha256=sha256,
             media="application/octet-stream",
             fields=fields,
+            patience=patience,
             what=digest,
         )
 
@@ -317,7 +318,9 @@ class HttpGateway:
             "Content-Range": f"bytes {offset}-{offset + length - 1}/{size}",
             "Repr-Digest": content_digest(whole_sha256),
         }
-        return self._put_octets(digest, _FileBody(file, length), found.digest(), fields)
+        # Only after the last part does the bureau prove anything; a line that died in another one is noticed sooner.
+        patience = self._upload_seconds if offset + length == size else self._read_seconds
+        return self._put_octets(digest, _FileBody(file, length), found.digest(), patience, fields)
 
     def _offset(self, digest: str, size: int) -> int:
         """Ask from where a report is to be sent: what arrived earlier, perhaps before this program began, counts."""
@@ -395,6 +398,7 @@ class HttpGateway:
         sha256: bytes | None = None,
         media: str = "",
         fields: Mapping[str, str] | None = None,
+        patience: float | None = None,
         limit: int = MAX_SMALL,
     ) -> _Answer:
         url = self.url + target
@@ -416,10 +420,7 @@ class HttpGateway:
                 url,
                 data=body,
                 headers=headers,
-                timeout=(
-                    self._connect_seconds,
-                    self._upload_seconds if isinstance(body, _FileBody) else self._read_seconds,
-                ),
+                timeout=(self._connect_seconds, self._read_seconds if patience is None else patience),
                 allow_redirects=False,
                 stream=True,
             ) as response:
