@@ -1014,20 +1014,17 @@ def watch(context: Context, everyone: bool) -> Outcome:
     lookout = visit.Lookout(_home(context), clock, everyone=everyone)
     visited = 0
 
-    def serve(found: FoundStick) -> bool:
+    def serve(found: FoundStick) -> bool | None:
         nonlocal visited
         facts = {"label": found.label, "path": str(found.path)}
-        tell(
-            "visiting",
-            facts,
-            Text(f"U盘“{found.label}”：正在传输，请不要拔出…", f"stick '{found.label}': do not pull it out…"),
-        )
+        begun = Text(f"U盘“{found.label}”：正在传输，请不要拔出…", f"stick '{found.label}': do not pull it out…")
         try:
             with _open(context) as station:
+                tell("visiting", facts, begun)
                 done = visit.sync(station, found.path, everyone=everyone, progress=context.progress)
                 action = station.next_action()
         except StationBusy:
-            return False  # another verb is at work: the next look comes soon
+            return None  # another verb is at work: the next look comes soon
         except (TaxferryError, OSError) as problem:
             error = as_taxferry_error(problem)
             if error is None:

@@ -16,7 +16,7 @@ from typing import Final
 
 from online_station.shell.home import Home
 from online_station.shell.quarantine import keep_copy
-from online_station.shell.store import CAME, LEFT, ReportRow, Store
+from online_station.shell.store import ACK_DELIVERED, CAME, LEFT, ReportRow, Store
 from online_station.shell.trust import TRUST_NAME, Trust
 from shared import faults
 from shared.clock import format_time
@@ -221,12 +221,13 @@ def newest_results(store: Store) -> list[ReportRow]:
 
 
 def _take(harvest: Harvest, visit: Visit, home: Home, store: Store, inbox: Path, now: datetime) -> None:
-    files = {row.file_sha256 for row in store.reports()}
+    files = {row.file_sha256: row.digest for row in store.reports()}
     bodies = {ack.sha256 for ack in store.acks()}
     for seen in harvest.files:
         if seen.suffix not in (".dat", ".ack"):
             continue  # for the invoicing PCs, and theirs to judge
         if seen.sha256 and seen.sha256 in files:
+            store.add_leg(files[seen.sha256], CAME, visit.stick_id, visit.label, now)
             visit.known += 1
             continue
         if seen.error is not None:
@@ -347,16 +348,26 @@ def _trust_cargo(trust: Trust) -> Cargo | None:
 
 
 def _finished(store: Store, now: datetime) -> Callable[[Seen], bool]:
-    """Return what says of a result on the stick that it was used, long enough ago."""
+    """Return what says of a file on the stick that it was used, long enough ago.
+
+    A result is, when its clear receipt came; a report and a clear receipt are, when the bureau has the latter. Reports are
+    for their own machines to remove; but what one machine packed for several would otherwise stay for ever.
+    """
     used: dict[str, datetime] = {}
+    delivered: dict[str, datetime] = {}
     for ack in store.acks():
         used.setdefault(ack.digest, ack.taken_at)
+        if ack.state == ACK_DELIVERED:
+            delivered[ack.sha256] = ack.taken_at
+    closed = {row.file_sha256: row.changed_at for row in store.reports() if row.state is OnlineState.ACKNOWLEDGED}
 
     def finished(seen: Seen) -> bool:
         facts = seen.facts
-        if facts is None or facts.kind != "result":
-            return False
-        when = used.get(facts.digest)
+        when = closed.get(seen.sha256)
+        if facts is not None and facts.kind == "result":
+            when = used.get(facts.digest)
+        elif facts is not None and facts.kind == "ack":
+            when = delivered.get(facts.body_sha256)
         return when is not None and now - when >= RETENTION
 
     return finished

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.exc import DBAPIError
 
@@ -29,6 +29,7 @@ from shared.stick_words import PULL_OUT, carried_words, read_only_warning, usele
 from shared.text import Text
 from shared.text.system import os_reason
 
+_AFTER_A_DEFECT: Final = 30.0
 Tell = Callable[[str, Mapping[str, Any], Text], None]
 
 
@@ -93,15 +94,22 @@ class Visiting(threading.Thread):
         self._written = -1
 
     def run(self) -> None:
-        """Attend; a stick that fails is told about, and the next one follows."""
-        with MountWake() as mounts, opened(self._home) as store:
-            attend(
-                survey=lambda: self._survey(store),
-                visit=self._visit,
-                notice=self._notice,
-                wake=mounts,
-                stop=self._stop_event,
-            )
+        """Attend; a stick that fails is told about, and the next one follows. A defect is told about, and does not end it."""
+        while not self._stop_event.is_set():
+            try:
+                with MountWake() as mounts, opened(self._home) as store:
+                    attend(
+                        survey=lambda store=store: self._survey(store),  # type: ignore[misc]
+                        visit=self._visit,
+                        notice=self._notice,
+                        wake=mounts,
+                        stop=self._stop_event,
+                    )
+            except Exception as error:  # noqa: BLE001  the service goes on with reports, and says what failed here
+                LOGGER.exception("sticks")
+                words = Text(f"U盘服务出错，稍后再试：{error}", f"sticks failed, and are tried again: {error}")
+                self._tell("trouble", {"message": str(error)}, words)
+                self._stop_event.wait(_AFTER_A_DEFECT)
 
     def _notice(self, found: FoundStick) -> None:
         state = STATES[found.state]
@@ -123,7 +131,7 @@ class Visiting(threading.Thread):
             LOGGER.error("sticks: %s", error)
         return self._found, self._mark
 
-    def _visit(self, found: FoundStick) -> bool:
+    def _visit(self, found: FoundStick) -> bool | None:
         facts = {"label": found.label, "path": str(found.path)}
         self._tell(
             "visiting",
@@ -144,7 +152,7 @@ class Visiting(threading.Thread):
                     now=now,
                 )
         except StationBusy:
-            return False  # somebody visits it by hand
+            return None  # somebody visits it by hand
         except TaxferryError as error:
             return self._failed(facts, error.text, error.as_json())
         except OSError as error:

@@ -116,7 +116,7 @@ def _key(found: FoundStick) -> str:
 def attend(
     *,
     survey: Callable[[], tuple[Sequence[FoundStick], AbstractSet[Hashable]]],
-    visit: Callable[[FoundStick], bool],
+    visit: Callable[[FoundStick], bool | None],
     notice: Callable[[FoundStick], None],
     wake: Wake,
     stop: threading.Event,
@@ -127,7 +127,8 @@ def attend(
 
     Args:
         survey: Returns what is in and what waits to go out; must not raise for a bad stick.
-        visit: Visits one and tells people; returns whether all went well. Raises for nothing that concerns the stick.
+        visit: Visits one and tells people; returns whether all went well, or None if it could not even begin (another
+            program of the station is at work). Raises for nothing that concerns the stick.
         notice: Tells people of a medium that cannot be visited.
         wake: Waits for mounts to change.
         stop: Ends the loop, after the visit that is under way.
@@ -142,9 +143,10 @@ def attend(
         for one in attendance.due(found, outgoing, monotonic()):
             if stop.is_set():
                 return
-            if visit(one):
+            went_well = visit(one)
+            if went_well:
                 again, left = survey()
                 attendance.visited(next((o for o in again if _key(o) == _key(one)), None), left)
-            else:
+            elif went_well is not None:
                 attendance.failed(one, monotonic())
         wake.wait(poll_seconds, stop)

@@ -69,8 +69,8 @@ class Desk:
         with at_work(
             self.home, self.clock, policy=self.policy, checkpoint=self.checkpoint, settle=0.0, **more
         ) as station:
-            if isinstance(station.gateway, HttpGateway):
-                station.gateway.part_bytes = self.part_bytes
+            if isinstance(station.keyring.own.gateway, HttpGateway):
+                station.keyring.own.gateway.part_bytes = self.part_bytes
             yield station
 
     def once(self):

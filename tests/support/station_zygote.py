@@ -33,7 +33,7 @@ def run(request: dict[str, object], out: int) -> None:
     clock = FixedClock(datetime.fromisoformat(str(request["now"])))
     with at_work(Home(Path(str(request["home"]))), clock, checkpoint=checkpoint, settle=0.0) as station:
         if request.get("part_bytes"):
-            station.gateway.part_bytes = request["part_bytes"]  # type: ignore[attr-defined]
+            station.keyring.own.gateway.part_bytes = request["part_bytes"]  # type: ignore[attr-defined]
         if request["verb"] == "once":
             station.once(patient=False)
         else:

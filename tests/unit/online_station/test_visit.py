@@ -13,9 +13,10 @@ from online_station.shell.trust import Trust
 from online_station.shell.visit import outgoing_mark, sticks_of, synchronise
 from shared.errors import MediumReadOnly, MediumUnprepared, NameTaken, StationBusy
 from shared.ids import Nonce
-from shared.medium import LocalFiles, Stick
+from shared.medium import Direction, LocalFiles, Stick
 from tests.support.online import make_ack, make_report
 from tests.support.pki import NOW
+from tests.support.sticks import container_of
 
 NAME = "310100000000000_0_202608010000"
 
@@ -267,3 +268,30 @@ def test_another_file_of_a_results_name_is_told_and_left(station_desk, stick):
     done = visit(desk, stick)
     assert [type(problem) for problem in done.problems] == [NameTaken]
     assert (there.read_bytes(), done.placed, done.failure) == (b"somebody's", ["trust.txt"], None)
+
+
+def test_what_one_machine_packed_for_several_is_removed_once_every_report_of_it_is_closed(station_desk, stick):
+    """STICK-10: the station that packed it learns of no clear receipt but its own; this one has them all."""
+    desk = station_desk
+    reports = [make_report(machine) for machine in range(2)]
+    members = {}
+    for data, made in reports:
+        members[made.header.name.file_name(".dat")] = data
+    name, box = container_of(members, Direction.TO_ONLINE)
+    (stick / "to-online" / name).write_bytes(box)
+    assert len(visit(desk, stick).taken) == 2
+    desk.once()
+    digests = [made.digest for _, made in reports]
+    for digest in digests:
+        desk.bureau.succeed(digest)
+    desk.ask_now()
+    desk.ack(digests[0])
+    desk.once()
+    desk.clock.advance(days=8)
+    assert visit(desk, stick).removed == [], "one of the two is still open"
+    desk.ack(digests[1])
+    desk.once()
+    assert visit(desk, stick).removed == [], "closed only now"
+    desk.clock.advance(days=8)
+    assert sorted(visit(desk, stick).removed) == sorted([*members, "310100000000000_1_202608010000.txt"])
+    assert not (stick / "to-online" / name).exists()
