@@ -891,6 +891,18 @@ class StoreDamaged(StationError):
     )
 
 
+class StoreUnreachable(StationError):
+    """The server that keeps this station's data does not answer."""
+
+    code = "B5020"
+    message = Text("连不上数据库：{reason}", "the database cannot be reached: {reason}")
+    safe = Text("已经保存的都在数据库里；没有改动任何内容", "what was saved is in the database; nothing was changed")
+    hint = Text(
+        "确认数据库服务器已启动、网络连通、地址和口令正确，然后再试",
+        "check that the database server is up, that the network is there, and that URL and password are right; then try again",
+    )
+
+
 class InternalError(StationError):
     """A defect of the program itself, caught at its outermost edge."""
 
