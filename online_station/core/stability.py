@@ -7,9 +7,8 @@ Pure: what was seen and the time are arguments.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import NamedTuple
 
 
@@ -54,10 +53,15 @@ class StabilityTracker:
         waits = [max(0.0, self.settle - (now - since)) for _, since in self._seen.values()]
         return min(waits, default=None)
 
-    def keep_only(self, folder: PurePath, names: Iterable[str]) -> None:
-        """Forget every file of a folder that is not among `names`: it is gone, or was dealt with."""
+    def keep_only(self, names: Iterable[str], *, of: Callable[[str], bool]) -> None:
+        """Forget every file of a folder that is not among `names`: it is gone, or was dealt with.
+
+        Args:
+            names: The files that are there.
+            of: Whether a file is one of that folder.
+        """
         kept = set(names)
-        for name in [name for name in self._seen if name not in kept and PurePath(name).parent == folder]:
+        for name in [name for name in self._seen if name not in kept and of(name)]:
             del self._seen[name]
 
     def forget(self, name: str) -> None:

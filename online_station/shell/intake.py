@@ -269,7 +269,7 @@ class Intake:
         ours = [f for f in files if self._not_ours.get(str(f.path)) != f.looks]
         harvest.foreign += len(files) - len(ours)
         # The tracker knows the files that are waited for, and no others: its next moment is when to look again.
-        self._tracker.keep_only(folder, (str(f.path) for f in ours))
+        self._tracker.keep_only((str(f.path) for f in ours), of=lambda key: Path(key).parent == folder)
         for file in ours:
             self._tracker.observe(str(file.path), file.looks, monotonic)
         for file in ours:

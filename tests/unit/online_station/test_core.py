@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import PurePath
 
 import pytest
 from hypothesis import given
@@ -172,7 +171,9 @@ def test_a_file_is_stable_when_it_has_looked_the_same_for_long_enough():
     assert tracker.is_stable("a", 13.9)
     tracker.touch("a", 13.9)
     assert not tracker.is_stable("a", 15.0)
-    tracker.keep_only(PurePath("."), ["b"])
+    tracker.keep_only(["b"], of=lambda name: name != "a")
+    assert tracker.wait(15.0) is not None, "of another folder"
+    tracker.keep_only(["b"], of=lambda _: True)
     assert tracker.wait(20.0) is None
     assert not tracker.is_stable("a", 99.0)
 
