@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import tempfile
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,9 +22,8 @@ from offline_station.shell.home import Home
 from offline_station.shell.spool import SpooledFile
 from offline_station.shell.station import Refusal, Station
 from offline_station.shell.store import ReportLife, StationStore
-from shared.clock import Clock, format_time
+from shared.clock import Clock
 from shared.durable import TEMPORARY_SUFFIX, move_durably, write_durably
-from shared.envelope.opening import prove_report
 from shared.errors import (
     MediumAbsent,
     MediumAmbiguous,
@@ -39,13 +39,13 @@ from shared.errors import (
 from shared.files import hash_file
 from shared.ids import ReportDigest, recognise_name
 from shared.medium.carry import Cargo, carry, tidy
+from shared.medium.facts import Facts, prove_facts
 from shared.medium.find import FoundStick
-from shared.medium.names import BATCH, MAX_SIZES, TRUST, Direction, recognise
-from shared.medium.reading import Facts, Harvest, Seen, read_stick
+from shared.medium.names import BATCH, TRUST, Direction, recognise
+from shared.medium.reading import Harvest, Seen, read_stick
 from shared.medium.slip import Slip, slip_of
 from shared.medium.stick import Outgoing, Stick, StickFile, StickIdentity
 from shared.medium.sticks import Sticks
-from shared.model.ack import prove_ack
 from shared.model.result import ProvenResult, prove_result
 from shared.states import OfflineState
 from shared.stick_words import TOO_MANY
@@ -527,16 +527,8 @@ def outgoing(station: Station, scratch: Path, *, everyone: bool = False) -> Iter
 def _waiting_report(station: Station, copy: CopyRecord, kept: SpooledFile) -> Waiting:
     trust, at = station.card.trust_in_force().store(), station.read().at
     with kept.path.open("rb") as file:
-        sealed_at = prove_report(file, trust, at=at).signing_time
+        facts = prove_facts(file, ".dat", trust, at=at)
     name = copy.name.file_name(".dat")
-    facts = Facts(
-        kind="report",
-        stem=copy.name.stem,
-        card_no=copy.card_no,
-        number=copy.sequence,
-        digest=kept.digest,
-        signed_at=format_time(sealed_at),
-    )
     return Waiting(
         Cargo(Outgoing(kept.path, name, kept.sha256, kept.size_bytes, kept.digest), facts),
         lambda stick: station.store.carried(copy, stick, station.clock.now()),
@@ -548,15 +540,7 @@ def _waiting_ack(station: Station, copy: CopyRecord, ack: bytes, scratch: Path) 
     path = scratch / name
     write_durably(path, ack)
     trust, at = station.card.trust_in_force().store(), station.read().at
-    proven = prove_ack(ack, trust, at=at)
-    facts = Facts(
-        kind="ack",
-        stem=copy.name.stem,
-        card_no=copy.card_no,
-        number=proven.ack.result_no,
-        digest=proven.ack.report_digest,
-        signed_at=format_time(proven.ack.cleared_at),
-    )
+    facts = prove_facts(io.BytesIO(ack), ".ack", trust, at=at)
     sha256 = hashlib.sha256(ack).hexdigest()
     return Waiting(
         Cargo(Outgoing(path, name, sha256, len(ack), copy.report_digest or ""), facts),
@@ -577,7 +561,8 @@ def _others(station: Station) -> Iterator[Waiting]:
             if f"{recognised[0].taxpayer_id}_{recognised[0].machine_no}" == mine:
                 continue
             try:
-                facts = _facts_of(path, recognised[1], trust, at)
+                with path.open("rb") as file:
+                    facts = prove_facts(file, recognised[1], trust, at=at)
             except TaxferryError:
                 continue  # still being written, or none of ours: its own station says so
             if facts.stem != recognised[0].stem:
@@ -591,32 +576,6 @@ def _others(station: Station) -> Iterator[Waiting]:
 
 def _note_nothing(_stick: str) -> None:
     """Another machine's file: its own station follows it."""
-
-
-def _facts_of(path: Path, suffix: str, trust: object, at: datetime) -> Facts:
-    from shared.envelope.chain import TrustStore
-
-    assert isinstance(trust, TrustStore)
-    with path.open("rb") as file:
-        if suffix == ".dat":
-            report = prove_report(file, trust, at=at)
-            return Facts(
-                kind="report",
-                stem=report.header.name.stem,
-                card_no=report.header.card_no,
-                number=report.header.sequence,
-                digest=report.digest,
-                signed_at=format_time(report.signing_time),
-            )
-        ack = prove_ack(file.read(MAX_SIZES[".ack"] + 1), trust, at=at).ack
-        return Facts(
-            kind="ack",
-            stem=ack.name.stem,
-            card_no=ack.card_no,
-            number=ack.result_no,
-            digest=ack.report_digest,
-            signed_at=format_time(ack.cleared_at),
-        )
 
 
 def _answered(station: Station) -> set[ReportDigest]:

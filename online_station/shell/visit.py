@@ -19,17 +19,16 @@ from online_station.shell.quarantine import keep_copy
 from online_station.shell.store import ACK_DELIVERED, CAME, LEFT, ReportRow, Store
 from online_station.shell.trust import TRUST_NAME, Trust
 from shared import faults
-from shared.clock import format_time
 from shared.durable import move_durably
 from shared.errors import MediumDamaged, MediumError, MediumReadOnly, MediumUnprepared, TaxferryError
 from shared.files import hash_file
 from shared.medium import Direction, Outgoing, Stick, StickFile
 from shared.medium.carry import Cargo, carry, tidy
+from shared.medium.facts import Facts, prove_facts
 from shared.medium.names import BATCH
-from shared.medium.reading import Facts, Harvest, Seen, read_stick
+from shared.medium.reading import Harvest, Seen, read_stick
 from shared.medium.slip import Slip, slip_of
 from shared.medium.sticks import Sticks
-from shared.model.result import ProvenResult, prove_result
 from shared.states import OnlineState
 from shared.stick_words import TOO_MANY
 from shared.text import Text
@@ -328,15 +327,8 @@ def _cargo(row: ReportRow, home: Home, trust: Trust, now: datetime) -> Cargo:
     number = row.snapshot.result_no
     assert number is not None
     path = home.result_file(row.digest, number)
-    proven: ProvenResult = prove_result(path.read_bytes(), trust.store, at=now)
-    facts = Facts(
-        kind="result",
-        stem=row.header.name.stem,
-        card_no=row.header.card_no,
-        number=number,
-        digest=row.digest,
-        signed_at=format_time(proven.result.bureau_time),
-    )
+    with path.open("rb") as file:
+        facts = prove_facts(file, ".txt", trust.store, at=now)
     return Cargo(Outgoing.of(path, row.header.name.file_name(".txt"), row.digest), facts)
 
 

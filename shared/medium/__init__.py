@@ -9,6 +9,7 @@
     sticks.py     the sticks of one station, and what it remembers of them
     confine.py    a process that may do nothing but read the stick and write into one folder
     renounce.py   what that process can give up on Linux
+    facts.py      what a file's signature proves, in the few words that carrying it needs
     reader.py     that process: lists, copies, proves
     reading.py    what it found, for the program that holds the card or the key
     carry.py      what is put on a stick, by itself or in a container, and what is removed again

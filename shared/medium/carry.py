@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Final
 
 from shared.errors import ForeignObject, NameTaken, TaxferryError
+from shared.medium.facts import Facts
 from shared.medium.names import Direction
-from shared.medium.reading import Facts, Harvest, Seen
+from shared.medium.reading import Harvest, Seen
 from shared.medium.stick import Outgoing, Stick, StickFile
 
 HANDFUL: Final = 5

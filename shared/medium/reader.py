@@ -17,15 +17,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from shared.clock import format_time, parse_time
+from shared.clock import parse_time
 from shared.envelope.chain import TrustStore
-from shared.envelope.opening import prove_report
 from shared.errors import MediumError, NameContradicts, StorageFull, TaxferryError
 from shared.ids import ReportName
 from shared.medium import confine, container
-from shared.medium.names import BATCH, MAX_SIZES, TRUST, recognise
+from shared.medium.facts import Facts, prove_facts
+from shared.medium.names import BATCH, recognise
 from shared.medium.reading import (
-    Facts,
     FileMessage,
     ListingMessage,
     Message,
@@ -35,9 +34,6 @@ from shared.medium.reading import (
     TroubleMessage,
 )
 from shared.medium.stick import Listing, Place, Stick, StickFile
-from shared.model.ack import prove_ack
-from shared.model.result import prove_result
-from shared.model.trust import read_signed_trust
 from shared.text import Text
 
 _CHUNK: Final = 1 << 20
@@ -219,7 +215,8 @@ class _Examination:
                 with _own_disk():
                     local.flush()
                 try:
-                    facts = self.prove(local, suffix, name)
+                    local.seek(0)
+                    facts = prove_facts(local, suffix, self.trust, at=self.at, name=name)
                     if report is not None and facts.stem != report.stem:
                         raise NameContradicts(named=report.in_words, signed=facts.name.in_words)
                 except TaxferryError as problem:
@@ -247,47 +244,6 @@ class _Examination:
             facts=facts,
             error=None if error is None else Told.of(error),
         )
-
-    def prove(self, local: BinaryIO, suffix: str, name: str) -> Facts:
-        local.seek(0)
-        if suffix == ".dat":
-            report = prove_report(local, self.trust, at=self.at)
-            header = report.header
-            return Facts(
-                kind="report",
-                stem=header.name.stem,
-                card_no=header.card_no,
-                number=header.sequence,
-                digest=report.digest,
-                signed_at=format_time(report.signing_time),
-            )
-        data = local.read(MAX_SIZES[suffix] + 1)
-        if suffix == ".txt":
-            result = prove_result(data, self.trust, at=self.at, name=name)
-            return Facts(
-                kind="result",
-                stem=result.result.name.stem,
-                card_no=result.result.card_no,
-                number=result.result.result_no,
-                digest=result.result.report_digest,
-                body_sha256=result.body_sha256,
-                signed_at=format_time(result.result.bureau_time),
-            )
-        if suffix == ".ack":
-            ack = prove_ack(data, self.trust, at=self.at)
-            return Facts(
-                kind="ack",
-                stem=ack.ack.name.stem,
-                card_no=ack.ack.card_no,
-                number=ack.ack.result_no,
-                digest=ack.ack.report_digest,
-                body_sha256=ack.body_sha256,
-                signed_at=format_time(ack.ack.cleared_at),
-            )
-        assert suffix == TRUST
-        # Its signature fits its signer; whether the signer is believed is decided by whoever puts it in force.
-        trust, _ = read_signed_trust(data)
-        return Facts(kind="trust", number=trust.version)
 
 
 @contextlib.contextmanager

@@ -29,8 +29,8 @@ from shared.clock import format_time
 from shared.durable import TEMPORARY_SUFFIX
 from shared.envelope.chain import TrustStore, load_certificate, load_crl
 from shared.errors import MediumDamaged, MediumError, TaxferryError
-from shared.ids import ReportName, parse_stem
 from shared.medium.confine import PROTECTIONS, Limits, run_confined
+from shared.medium.facts import Facts
 from shared.medium.names import BATCH, MAX_SIZES, TRUST, Direction, recognise, recognise_container
 from shared.medium.stick import Place
 from shared.text import Text
@@ -91,42 +91,6 @@ class Request(BaseModel):
         ]
         crls = tuple(load_crl(base64.b64decode(text)) for text in self.crls)
         return TrustStore(certificates[0], certificates[1], crls, certificates[2])
-
-
-class Facts(BaseModel):
-    """What the signed content of a file says.
-
-    Attributes:
-        kind: What it is.
-        stem: Whose it is; empty for a trust file.
-        card_no: The card.
-        number: The sequence of a report, the number of a result (also the one that a clear receipt is about), the
-            version of a trust file.
-        digest: The report digest; empty for a trust file.
-        body_sha256: SHA-256 of the signed text of a result or clear receipt.
-        signed_at: When it was signed, as it claims.
-    """
-
-    model_config = _STRICT
-
-    kind: Literal["report", "result", "ack", "trust"]
-    stem: _Short = ""
-    card_no: _Short = ""
-    number: int = Field(ge=0, le=2**53)
-    digest: _Hex64 | Literal[""] = ""
-    body_sha256: _Hex64 | Literal[""] = ""
-    signed_at: _Short = ""
-
-    @property
-    def name(self) -> ReportName:
-        """Whose it is."""
-        return parse_stem(self.stem)
-
-    def supersedes(self, other: Facts) -> bool:
-        """Return whether this is provably the newer of two files of one kind, machine and card."""
-        if (self.kind, self.stem, self.card_no) != (other.kind, other.stem, other.card_no):
-            return False
-        return (self.number, self.signed_at) > (other.number, other.signed_at)
 
 
 class Told(BaseModel):

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from shared.clock import format_time
 from shared.medium import Direction, Stick, container
 from shared.medium.carry import Cargo
-from shared.medium.reading import Facts, Harvest, Request, read_stick
+from shared.medium.facts import Facts
+from shared.medium.reading import Harvest, Request, read_stick
 from shared.medium.stick import Outgoing
 from shared.model.result import Result
 from tests.support import texts

@@ -13,8 +13,9 @@ import pytest
 from shared.errors import ForeignObject, MediumFull, MediumUnprepared, NameTaken
 from shared.medium import Direction, Stick, container, reading
 from shared.medium.carry import HANDFUL, Cargo, Carried, carry, tidy
+from shared.medium.facts import Facts
 from shared.medium.port import LocalFiles
-from shared.medium.reading import Facts, Seen
+from shared.medium.reading import Seen
 from shared.medium.stick import Outgoing
 from tests.support import texts
 from tests.support.pki import NOW, TAXPAYER

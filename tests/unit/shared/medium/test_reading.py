@@ -14,7 +14,8 @@ from shared import faults
 from shared.errors import MediumDamaged, MediumError, NameContradicts, ReaderFailed, TaxferryError
 from shared.medium import Direction
 from shared.medium import reading as module
-from shared.medium.reading import Facts, Told, sweep_scratch
+from shared.medium.facts import Facts
+from shared.medium.reading import Told, sweep_scratch
 from shared.text import Text
 from tests.support.online import make_report
 from tests.support.pki import TAXPAYER
