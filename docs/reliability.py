@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,24 +35,35 @@ TIERS: Mapping[str, Text] = {
         "user-mode Linux: the real vfat driver and a disk that can be pulled",
     ),
 }
-FAULTS: Mapping[str, Text] = {
-    "kill -9 at each system call": Text("在每个系统调用处 kill -9", "kill -9 at each system call"),
-    "power cut at each write": Text(
-        "每次写盘后断电，已写的都在", "power cut at each write, the disk keeps what it got"
-    ),
-    "power cut, unsynced writes lost": Text(
-        "断电，盘内缓存里没有刷出的任意丢失、撕裂", "power cut, any part of the unflushed writes lost or torn"
-    ),
-    "pulled before a file operation": Text("在文件操作之前拔出", "pulled before a file operation"),
-    "pulled while writing": Text("写的时候拔出", "pulled while writing"),
-    "pulled while writing, and as soon as it is over": Text(
-        "写的时候、以及刚结束时拔出", "pulled while writing, and as soon as it is over"
-    ),
-    "sectors that cannot be read back": Text("写得进、读不出的坏扇区", "sectors that can be written and not read"),
-    "capacity that is not there": Text("假冒容量（写进去就没了）", "forged capacity: writes beyond it vanish"),
-    "write-protected": Text("写保护", "write-protected"),
-    "full": Text("写满", "full, before and during the visit"),
+FAULTS: Mapping[str, str] = {
+    r"none": "没有故障，只是卸下再插上",
+    r"kill -9 at each system call": "在每个系统调用处 kill -9",
+    r"each system call pretends to succeed": "每个系统调用谎称成功",
+    r"(\w+) from each system call": r"每个系统调用返回 \1",
+    r"(\w+) at each operation": r"每个文件操作返回 \1",
+    r"(\w+) at each operation, and ever after": r"从每个文件操作起一直返回 \1",
+    r"power cut at each operation": "在每个文件操作处断电",
+    r"power cut at each write(?: to the disk)?": "每次写盘后断电，已写的都在",
+    r"power cut, unsynced writes lost": "断电，盘内缓存里没有刷出的任意丢失、撕裂",
+    r"power cut in a visit of a station: (.+)": r"两站往返中一次插盘断电：\1",
+    r"pulled in a visit of a station: (.+)": r"两站往返中一次插盘被拔出：\1",
+    r"pulled at each operation": "在每个文件操作处拔出",
+    r"pulled at each operation, looks empty": "在每个文件操作处拔出，看上去是空盘",
+    r"pulled before a file operation": "在文件操作之前拔出",
+    r"pulled while writing, and as soon as it is over": "写的时候、以及刚结束时拔出",
+    r"unmounted at each operation": "在每个文件操作处被卸载",
+    r"write-protected at each operation": "在每个文件操作处变成只读",
+    r"write-protected": "写保护",
+    r"full": "写满",
+    r"sectors that cannot be read back": "写得进、读不出的坏扇区",
+    r"capacity that is not there": "假冒容量（写进去就没了）",
+    r"each (?:read|write) of the disk fails from some operation on": "从某个操作起，盘的读或写出错",
+    r"one bit flipped in each (?:read|write)": "读或写时翻转一个比特",
+    r"one byte changes on the medium before it is read back": "读回之前，盘上变了一个字节",
+    r"each write stores half": "每次写只写进一半",
+    r"each write stores nothing and says it did": "每次写什么也没存，却说存了",
 }
+"""In Chinese, by patterns of what the campaigns call them; what matches none stands as it is."""
 ENDS: Mapping[str, Text] = {
     "new": Text("文件在盘上，完整", "the file is there, whole"),
     "old": Text("盘上是原来的那份，完整", "the one before it is there, whole"),
@@ -165,7 +177,7 @@ def page(rows: Sequence[Row], machine: Sequence[str]) -> str:
         "| 层 | 介质 | 故障 | 谁 | 好结局 | 坏结局 |",
         "| --- | --- | --- | --- | --- | --- |",
         *(
-            f"| {row.tier} | {row.medium} | {_zh(FAULTS, row.fault)} | {row.subject} | {_counts(row, GOOD)} | "
+            f"| {row.tier} | {row.medium} | {_fault(row.fault)} | {row.subject} | {_counts(row, GOOD)} | "
             f"{_counts(row, BAD)} |"
             for row in rows
         ),
@@ -224,8 +236,13 @@ def _both(words: Mapping[str, Text], key: str) -> str:
     return f"{words[key].zh} · {words[key].en}" if key in words else key
 
 
-def _zh(words: Mapping[str, Text], key: str) -> str:
-    return words[key].zh if key in words else key
+def _fault(name: str) -> str:
+    """Return a fault's Chinese name, or its own."""
+    for pattern, words in FAULTS.items():
+        found = re.fullmatch(pattern, name)
+        if found:
+            return found.expand(words)
+    return name
 
 
 def _overview(rows: Sequence[Row]) -> list[str]:
@@ -237,7 +254,7 @@ def _overview(rows: Sequence[Row]) -> list[str]:
         "| 介质 | 故障 | " + " | ".join(subjects) + " |",
         "| --- | --- | " + " | ".join("---" for _ in subjects) + " |",
         *(
-            f"| {medium} | {_both(FAULTS, fault)} | "
+            f"| {medium} | {_fault(fault)} · {fault} | "
             + " | ".join(cells.get((medium, fault, subject), "") for subject in subjects)
             + " |"
             for medium, fault in lines

@@ -83,8 +83,8 @@ class FilePort(Protocol):
         """Make a new file and open it for writing; `FileExistsError` if there is one."""
         ...
 
-    def append(self, folder: Folder, name: str, data: bytes) -> None:
-        """Add to a file's end, making it if need be; it is not synced."""
+    def append(self, folder: Folder, name: str, data: bytes) -> BinaryIO:
+        """Add to a file's end, making it if need be; return it open, and not yet synced."""
         ...
 
     def sync_file(self, file: BinaryIO) -> None:
@@ -199,15 +199,22 @@ class LocalFiles:
         where, base = self._at(folder, name)
         return os.fdopen(os.open(where, _CREATE, 0o644, dir_fd=base), "wb")
 
-    def append(self, folder: Folder, name: str, data: bytes) -> None:
-        """Add to a file's end, making it if need be; it is not synced."""
+    def append(self, folder: Folder, name: str, data: bytes) -> BinaryIO:
+        """Add to a file's end, making it if need be; return it open, and not yet synced."""
         where, base = self._at(folder, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY | _CLOEXEC | _NOFOLLOW
-        with os.fdopen(os.open(where, flags, 0o644, dir_fd=base), "ab") as file:
+        file = os.fdopen(os.open(where, flags, 0o644, dir_fd=base), "ab")
+        try:
             # After a power cut a file on FAT may have more allocated than its length says; whoever lets it grow then
             # makes the system declare the medium read-only. To cut it off at its own length gives the rest back.
             os.ftruncate(file.fileno(), os.fstat(file.fileno()).st_size)
             file.write(data)
+            file.flush()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                file.close()
+            raise
+        return file
 
     def sync_file(self, file: BinaryIO) -> None:
         """Let what was written reach the medium."""

@@ -802,7 +802,7 @@ class Stick:
         writer = csv.writer(text, lineterminator="\r\n")
         for name, digest, size in lines:
             writer.writerow([format_time(now), self._station, direction.value, name, digest, size])
-        noted = False
+        file = None
         with contextlib.suppress(OSError):
             look = self._files.look(self._marker, LOG)
             if look is not None and (not look.regular or look.size > _MAX_LOG):
@@ -812,13 +812,17 @@ class Stick:
             data = text.getvalue().encode()
             if look is None or look.size == 0:
                 data = _BOM + (",".join(_LOG_HEADER) + "\r\n").encode() + data
-            self._files.append(self._marker, LOG, data)
-            noted = True
-        if noted:
-            with self._errors(), _allow_read_only():
-                self._files.sync_folder(self._marker)  # as for a new file: what is allocated goes first
-            with contextlib.suppress(OSError):
-                self._files.sync_name(self._marker, LOG)
+            file = self._files.append(self._marker, LOG, data)
+        if file is not None:
+            # As for a new file, what is allocated goes first; to close it would already let its entry go.
+            try:
+                with self._errors(), _allow_read_only():
+                    self._files.sync_folder(self._marker)
+                with contextlib.suppress(OSError):
+                    self._files.sync_file(file)
+            finally:
+                with contextlib.suppress(OSError):
+                    file.close()
 
     def _sweep_own(self) -> None:
         """Remove the parts that an earlier visit of this station left (STICK-4)."""

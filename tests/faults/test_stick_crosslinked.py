@@ -20,11 +20,12 @@ class CrossLinked:
     def __getattr__(self, name: str) -> Any:
         return getattr(LOCAL, name)
 
-    def append(self, folder: Any, name: str, data: bytes) -> None:
-        LOCAL.append(folder, name, data)
+    def append(self, folder: Any, name: str, data: bytes) -> Any:
+        log = LOCAL.append(folder, name, data)
         for victim in self._victim.parent.glob("*.[dp]a*"):
             with victim.open("ab") as file:
                 file.write(data)
+        return log
 
 
 NAMES = ["310100000000000_0_202608010000.dat", "310100000000000_1_202608010000.dat"]

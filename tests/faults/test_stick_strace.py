@@ -21,6 +21,7 @@ LOOKS = {"newfstatat", "fstat", "stat", "lstat", "statx", "statfs", "fstatfs", "
 CHANGES = {"write", "fsync", "renameat2", "unlinkat", "mkdirat"}
 """Calls that are tried in every run; of the others, a sample."""
 KILL = "signal=SIGKILL"
+KILLED, PRETENDED = "kill -9 at each system call", "each system call pretends to succeed"
 UNSYNCED = {"error=EIO", "error=ENOSPC"}
 """What a sync answers when it could not. (EROFS is what write-protected media answer, on which nothing is to be synced.)
 """
@@ -97,7 +98,7 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.parametrize("begun", [False, True], ids=["empty", "broken-off copy"])
 def test_killed_at_any_system_call_the_next_visit_completes(bench: Bench, begun: bool) -> None:
     calls = bench.calls(begun=begun)
-    bench.campaign("kill -9 at each system call", [(call, KILL) for call in calls], begun=begun)
+    bench.campaign(KILLED, [(call, KILL) for call in calls], begun=begun)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS], ids=["EIO", "ENOSPC", "EROFS"])
@@ -111,7 +112,7 @@ def test_a_system_call_that_only_pretends_is_noticed(bench: Bench) -> None:
     """A write that stores nothing, a rename that renames nothing, a sync that was no sync, all reported as success."""
     calls = [c for c in bench.calls(begun=False) if c.name not in LOOKS | {"openat"}]
     points = [(c, f"retval={0 if c.name in ('read', 'getdents64') else max(c.result, 0)}") for c in calls]
-    bench.campaign("each system call pretends to succeed", points, begun=False)
+    bench.campaign(PRETENDED, points, begun=False)
 
 
 @pytest.mark.parametrize("fault", [KILL, "retval"], ids=["killed", "lied to"])
@@ -125,7 +126,7 @@ def test_a_plain_copy_is_caught_by_the_same_campaign(bench: Bench, fault: str) -
     command = ["cp", "--sparse=always", *sources, targets[0].parent]
     clean = trace(command, targets, log)
     assert clean.status == 0, clean.said
-    tally = Tally("strace", _file_system(bench.stick), "kill -9" if fault == KILL else "pretended success", "cp")
+    tally = Tally("strace", _file_system(bench.stick), KILLED if fault == KILL else PRETENDED, "cp")
     for call in clean.calls:
         if fault != KILL and call.name in LOOKS | {"openat"}:
             continue

@@ -89,11 +89,15 @@ class Taxferry:
     def __init__(self, source: Path, name: str, files: FilePort = LOCAL) -> None:
         self.source, self.file, self.files = source, name, files
         self.direction = Direction.TO_OFFLINE if name.endswith(".txt") else Direction.TO_ONLINE
+        # What lies beside it is small: so is the stick.
+        self.other = source.with_name("other")
+        if not self.other.exists():
+            self.other.write_bytes(source.read_bytes()[:4000])
 
     def prepare(self, root: Path) -> None:
         with Stick.prepare(root, "财务部", station="offline-1", now=NOW) as stick:
-            stick.place(self.source, self.bystander, self.direction, now=NOW)
-            stick.place(self.source, "310100000000000_8_202607010000.txt", self.direction, now=NOW)
+            stick.place(self.other, self.bystander, self.direction, now=NOW)
+            stick.place(self.other, "310100000000000_8_202607010000.txt", self.direction, now=NOW)
             stick.finish()
 
     def visit(self, root: Path) -> None:
@@ -112,7 +116,7 @@ class Taxferry:
         """Visit once more with the same file and two others: all is as it should be, also what is added to."""
         self.visit(root)
         for machine in (6, 7):
-            Taxferry(self.source, f"310100000000000_{machine}_202607010000.txt").visit(root)
+            Taxferry(self.other, f"310100000000000_{machine}_202607010000.txt").visit(root)
 
     def path(self, root: Path) -> Path:
         return root / "TAXFERRY" / self.direction / self.file

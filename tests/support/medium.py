@@ -179,10 +179,11 @@ class MemoryMedium:
         entry = tree.files[name] = Entry(Node())
         return cast("BinaryIO", _Writer(self, entry))
 
-    def append(self, folder: Folder, name: str, data: bytes) -> None:
+    def append(self, folder: Folder, name: str, data: bytes) -> BinaryIO:
         self.step(f"append {name}")
         entry = self._tree(folder).files.setdefault(name, Entry(Node()))
         entry.node.data += data
+        return cast("BinaryIO", _Writer(self, entry))
 
     def sync_file(self, file: BinaryIO) -> None:
         self.step("sync file")

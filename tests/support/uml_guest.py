@@ -197,7 +197,7 @@ def power_cut(
         carrier: Who is tried.
         source: The file to carry.
         fat: 12, 16 or 32.
-        options: How the stick is mounted.
+        options: How the stick is mounted for the visit.
         seeds: For losses after the last flush.
         again: Whether our next visit is tried on each state.
     """
@@ -215,17 +215,17 @@ def power_cut(
         tally = Tally.new()
         for cut in states:
             after.write(cut.sectors)
-            word, particulars = _judge_cut(who, disks.after, rooms.stick, options, said_safe=cut.marked, again=again)
+            word, particulars = _judge_cut(who, disks.after, rooms.stick, said_safe=cut.marked, again=again)
             tally.count(word, f"{cut.how}{particulars}")
         tallies.append(tally.answer())
     writes, flushes = sum(1 for e in entries if e.data), sum(1 for e in entries if e.flush)
     return {"in order": tallies[0], "with loss": tallies[1], "writes": writes, "flushes": flushes}
 
 
-def _judge_cut(who: Carrier, device: Path, at: Path, options: str, *, said_safe: bool, again: bool) -> tuple[str, str]:
+def _judge_cut(who: Carrier, device: Path, at: Path, *, said_safe: bool, again: bool) -> tuple[str, str]:
     """Return the word for a stick after a cut, and particulars."""
     try:
-        with mounted(device, at, options) as root:
+        with mounted(device, at) as root:
             word = outcome(who, who.found(root), said_safe=said_safe)
             if not isinstance(who, Taxferry):
                 return word, ""
@@ -234,12 +234,12 @@ def _judge_cut(who: Carrier, device: Path, at: Path, options: str, *, said_safe:
         still = ""
         if trouble:
             # The kernel may have found the file system damaged and let nobody write: then it is plugged in again.
-            with mounted(device, at, options) as root:
+            with mounted(device, at) as root:
                 still = _next_visit(who, root)
             word = "next-visit-blocked" if still else "refused"
         if again and not still:
             # What the kernel remembers is one thing; what lies on the disk is the other.
-            with mounted(device, at, options, read_only=True) as root:
+            with mounted(device, at, read_only=True) as root:
                 if _bystander(who, root) or who.found(root) != "new":
                     word, trouble = "lost", f"{trouble} after the next visit: {_contents(who, root)}"
         return word, f": {trouble}; plugged in again: {still or 'well'}" if trouble else ""
@@ -259,7 +259,7 @@ def _bystander(who: Taxferry, root: Path) -> str:
         return ""
     path = who.path(root).with_name(who.bystander)
     try:
-        return "" if path.read_bytes() == who.source.read_bytes() else "lost"
+        return "" if path.read_bytes() == who.other.read_bytes() else "lost"
     except OSError:
         return "lost"
 
@@ -479,7 +479,7 @@ def protected(rooms: Rooms, *, source: str) -> dict[str, Any]:
             refused = _refusal(who, root)
             with Stick.open(root, station="online-1") as stick:
                 listed = [entry.name for entry in stick.list(".txt").files]
-                whole = b"".join(stick.blocks(stick.list(".txt").files[0])) == who.source.read_bytes()
+                whole = b"".join(stick.blocks(stick.list(".txt").files[0])) == who.other.read_bytes()
                 stick.finish()
     finally:
         disk.protect(on=False)

@@ -49,9 +49,9 @@ class Counting(LocalFiles):
     def create(self, folder: Folder, name: str) -> BinaryIO:
         return cast("BinaryIO", Writes(super().create(folder, name), self.writes))
 
-    def append(self, folder: Folder, name: str, data: bytes) -> None:
+    def append(self, folder: Folder, name: str, data: bytes) -> BinaryIO:
         self.appends.append(name)
-        super().append(folder, name, data)
+        return super().append(folder, name, data)
 
     def names(self, folder: Folder, limit: int) -> list[str]:
         self.listings += 1
