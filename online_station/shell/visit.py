@@ -342,8 +342,8 @@ def _trust_cargo(trust: Trust) -> Cargo | None:
 def _finished(store: Store, now: datetime) -> Callable[[Seen], bool]:
     """Return what says of a file on the stick that it was used, long enough ago.
 
-    A result is, when its clear receipt came; a report and a clear receipt are, when the bureau has the latter. Reports are
-    for their own machines to remove; but what one machine packed for several would otherwise stay for ever.
+    A result is, when its clear receipt came. Reports and clear receipts are for their own machines to remove; but what one
+    of them packed for several would stay for ever: these are finished here, when the bureau has the clear receipt.
     """
     used: dict[str, datetime] = {}
     delivered: dict[str, datetime] = {}
@@ -355,11 +355,13 @@ def _finished(store: Store, now: datetime) -> Callable[[Seen], bool]:
 
     def finished(seen: Seen) -> bool:
         facts = seen.facts
-        when = closed.get(seen.sha256)
+        when: datetime | None = None
         if facts is not None and facts.kind == "result":
             when = used.get(facts.digest)
-        elif facts is not None and facts.kind == "ack":
+        elif seen.container and facts is not None and facts.kind == "ack":
             when = delivered.get(facts.body_sha256)
+        elif seen.container:
+            when = closed.get(seen.sha256)
         return when is not None and now - when >= RETENTION
 
     return finished

@@ -85,7 +85,7 @@ def test_the_same_report_on_two_sticks_is_filed_once_and_cleared_once(firm: Call
     us.wait_for(made["report_digest"], "staged")
     shown = us.online("show", made["report_digest"]).data
     assert shown["uploads"] == 1
-    assert [leg["label"] for leg in shown["legs"] if leg["leg"] == "came"] == ["红"], "by which it came first"
+    assert [leg["label"] for leg in shown["legs"] if leg["leg"] == "came"] == ["红", "蓝"], "by which it came, in order"
     for stick in (red, blue):
         assert f"{made['stem']}.txt" in us.online("stick", "sync", stick).data["placed"]
     assert us.offline("stick", "sync", red).data["taken"] == [f"{made['stem']}.txt"]
