@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,6 +50,16 @@ def mounted(image: Path, folder: Path, options: str = "loop") -> Iterator[Path]:
         yield folder
     finally:
         for _ in range(5):  # over a test that mounted something else on top
-            if not os.path.ismount(folder):
+            if not is_mounted(folder):
                 break
             quiet(tool("umount"), folder, good=False)
+        else:
+            quiet(tool("umount"), "-l", folder, good=False)
+
+
+def is_mounted(folder: Path) -> bool:
+    """Return whether something is mounted there; `os.path.ismount` does not see a folder bound to another place."""
+    here = os.fsencode(folder.resolve())
+    with open("/proc/self/mountinfo", "rb") as table:
+        places = [line.split()[4] for line in table]
+    return here in [re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), place) for place in places]
