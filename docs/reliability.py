@@ -35,18 +35,26 @@ TIERS: Mapping[str, Text] = {
         "user-mode Linux: the real vfat driver and a disk that can be pulled",
     ),
 }
+WALKS: Mapping[str, str] = {
+    "report out": "写上报告",
+    "report in": "取下报告",
+    "result out": "写上结果",
+    "result in": "取下结果",
+    "receipt out": "写上回执",
+    "receipt in": "取下回执",
+}
 FAULTS: Mapping[str, str] = {
     r"none": "没有故障，只是卸下再插上",
     r"kill -9 at each system call": "在每个系统调用处 kill -9",
     r"each system call pretends to succeed": "每个系统调用谎称成功",
     r"(\w+) from each system call": r"每个系统调用返回 \1",
-    r"(\w+) at each operation": r"每个文件操作返回 \1",
-    r"(\w+) at each operation, and ever after": r"从每个文件操作起一直返回 \1",
+    r"(E[A-Z]+) at each operation": r"每个文件操作返回 \1",
+    r"(E[A-Z]+) at each operation, and ever after": r"从每个文件操作起一直返回 \1",
     r"power cut at each operation": "在每个文件操作处断电",
     r"power cut at each write(?: to the disk)?": "每次写盘后断电，已写的都在",
     r"power cut, unsynced writes lost": "断电，盘内缓存里没有刷出的任意丢失、撕裂",
-    r"power cut in a visit of a station: (.+)": r"两站往返中一次插盘断电：\1",
-    r"pulled in a visit of a station: (.+)": r"两站往返中一次插盘被拔出：\1",
+    **{rf"power cut in a visit of a station: {walk}": f"两站往返，{zh}的那次断电" for walk, zh in WALKS.items()},
+    **{rf"pulled in a visit of a station: {walk}": f"两站往返，{zh}的那次被拔出" for walk, zh in WALKS.items()},
     r"pulled at each operation": "在每个文件操作处拔出",
     r"pulled at each operation, looks empty": "在每个文件操作处拔出，看上去是空盘",
     r"pulled before a file operation": "在文件操作之前拔出",
@@ -71,6 +79,10 @@ ENDS: Mapping[str, Text] = {
     "refused": Text("程序明确报错，没有说“可以拔出”", "a clear error; nobody said that it was safe"),
     "torn-not-believed": Text(
         "盘上有半截文件，但接收方不会认", "something unfinished is there, and no reader believes it"
+    ),
+    "spoiled": Text(
+        "盘上的文件系统坏了，程序明确报错要求换一个盘；发送方还留着",
+        "the file system is damaged, and a clear error says to take another stick; the sender keeps the file",
     ),
     "torn-believed": Text("半截文件顶着正式文件名，会被当真", "something unfinished that a reader takes for the file"),
     "false-safe": Text(
@@ -146,13 +158,15 @@ def page(rows: Sequence[Row], machine: Sequence[str]) -> str:
     """
     ours = [row for row in rows if row.ours]
     runs, bad = sum(row.runs for row in ours), sum(row.bad for row in ours)
+    spoiled = sum(row.outcomes.get("spoiled", 0) for row in ours)
     peers = sorted({row.subject for row in rows if not row.ours})
     parts = [
         "<!-- 由 make reliability 的试验结果生成（docs/reliability.py）：不要手工修改 -->\n",
         "# 可靠性：把U盘弄坏的试验",
         "",
         "这一页不是承诺，是试验记录：一次插盘在每一处被断电、拔出、杀死，或者遇到坏盘，然后看盘上剩下什么、程序说了什么、再插一次能不能接着做完。",
-        f"**税渡在下面的 {runs} 次故障中，坏结局 {bad} 次。**",
+        f"**税渡在下面的 {runs} 次故障中，坏结局 {bad} 次**"
+        + (f"；另有 {spoiled} 次，盘坏到要修复或换一个盘（见下面），原件都在。" if spoiled else "。"),
         "同样的故障也让别的办法走了一遍（" + "、".join(f"`{name}`" for name in peers) + "），并排列在表里。"
         if peers
         else "",
@@ -161,7 +175,8 @@ def page(rows: Sequence[Row], machine: Sequence[str]) -> str:
         "",
         "*English: these are records of experiments. A visit to a stick was cut off, pulled, killed or given a failing disk at "
         "every point named below; then the stick was looked at as its reader would, and our next visit had to complete. "
-        f"taxferry: {runs} runs, {bad} bad ends. Each cell shows bad ends / runs; what the words mean stands below the "
+        f"taxferry: {runs} runs, {bad} bad ends; {spoiled} times the stick needed repair or another one, with the originals "
+        "kept. Each cell shows bad ends / runs; what the words mean stands below the "
         "tables. Windows, macOS and real USB hardware were not tested.*",
         "",
         "## 总表",
@@ -209,6 +224,15 @@ _NOTES = [
     "- `nncp-xfer` 是最接近的同类程序。它的包有认证，半截的包不会被当真；但它一写到盘上就删掉发送方的那份（不带 `-keep` "
     "时），盘出了事就没有第二份。它有自己的确认包，这里没有用。",
     "- 这些程序的版本见下面；结果只说明这些版本、这些故障。",
+    "",
+    "## 文件系统自己会坏到什么程度",
+    "",
+    "FAT 没有日志。如果盘在断电时丢掉自己缓存里的一部分、却保住另一部分，FAT 的目录或文件在增长的那一刻就可能断开（`refused`：拔下重插后能继续；"
+    "`spoiled`：要修复或换一个盘）。任何程序都避免不了；税渡能做到的是：不说“可以拔出”，报错说清楚，原件还在。按顺序保住每一次写的盘上不会这样。",
+    "",
+    "*FAT has no journal. A disk that loses a part of its cache and keeps another can break a folder or a file in the moment in which "
+    "it grows; no program can prevent that. What is promised is a clear error, and that the original is kept. It does not happen on "
+    "a disk that keeps its writes in order.*",
     "",
     "## 没有试的",
     "",

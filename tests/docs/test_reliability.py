@@ -24,6 +24,20 @@ def test_the_counts_of_all_runs_are_added_up_and_ours_stands_first() -> None:
     assert [(row.subject, row.runs, row.bad) for row in rows] == [("taxferry", 8, 0), ("cp", 2, 2)]
 
 
+@pytest.mark.parametrize(
+    ("name", "zh"),
+    [
+        ("EIO at each operation", "每个文件操作返回 EIO"),
+        ("pulled at each operation", "在每个文件操作处拔出"),
+        ("pulled in a visit of a station: report out", "两站往返，写上报告的那次被拔出"),
+        ("something new", "something new"),
+    ],
+)
+def test_a_fault_has_its_chinese_name_or_stands_as_it_is(name: str, zh: str) -> None:
+    row = json.dumps({**CUT, "fault": name, "subject": "taxferry", "outcomes": {"new": 1}})
+    assert f"| uml | vfat (FAT16) | {zh} | taxferry | new 1 |" in reliability.page(reliability.merge([row]), [])
+
+
 def test_the_page_shows_ours_and_others_side_by_side_and_explains_every_word() -> None:
     page = reliability.page(reliability.merge(lines(("taxferry", {"new": 8}), ("cp", {"new": 1, "lost": 2}))), ["here"])
     assert "| 介质 | 故障 | taxferry | cp |" in page

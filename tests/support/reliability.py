@@ -11,9 +11,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-GOOD = ("new", "old", "absent", "refused", "torn-not-believed")
+GOOD = ("new", "old", "absent", "refused", "torn-not-believed", "spoiled")
 """How a run may end: the file is there and proven; the one before it is; it is not there and its sender keeps it; a
-clear error said so; something unfinished lies there under no final name, or is not believed."""
+clear error said so; something unfinished lies there under no final name, or is not believed; the file system is damaged,
+and a clear error says to take another stick, while the sender keeps the file."""
 BAD = ("torn-believed", "false-safe", "lost", "wrong-clear", "next-visit-blocked", "hung", "crashed")
 """How no run may end."""
 

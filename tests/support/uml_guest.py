@@ -236,7 +236,8 @@ def _judge_cut(who: Carrier, device: Path, at: Path, *, said_safe: bool, again: 
             # The kernel may have found the file system damaged and let nobody write: then it is plugged in again.
             with mounted(device, at) as root:
                 still = _next_visit(who, root)
-            word = "next-visit-blocked" if still else "refused"
+            # `MediumDamaged` tells people to take another stick; whatever else goes on and on leads nowhere.
+            word = "refused" if not still else "spoiled" if still.startswith("MediumDamaged") else "next-visit-blocked"
         if again and not still:
             # What the kernel remembers is one thing; what lies on the disk is the other.
             with mounted(device, at, read_only=True) as root:
@@ -269,7 +270,7 @@ def _next_visit(who: Taxferry, root: Path) -> str:
     try:
         who.go_on(root)
     except Refused as error:
-        return str(error.__cause__)
+        return f"{error}: {error.__cause__}"
     names = sorted(os.listdir(who.path(root).parent))
     if who.found(root) != "new" or any(name.endswith(".part") for name in names):
         return f"{who.found(root)} {names}"
