@@ -96,13 +96,8 @@ class Home:
         Raises:
             StationBusy: Another process owns it. Nothing was done.
         """
-        handle = open(self.root / "station.lock", "ab+")  # noqa: SIM115  the lock lives as long as the handle
-        try:
-            if not _try_lock(handle):
-                raise StationBusy(home=self.root)
+        with self._only_one("station.lock"):
             yield
-        finally:
-            handle.close()
 
     @contextlib.contextmanager
     def visiting(self) -> Iterator[None]:
@@ -111,11 +106,16 @@ class Home:
         Raises:
             StationBusy: Another one is visiting. Nothing was done.
         """
-        handle = open(self.root / "stick.lock", "ab+")  # noqa: SIM115  the lock lives as long as the handle
+        with self._only_one("stick.lock"):
+            sweep_scratch(self.spool)
+            yield
+
+    @contextlib.contextmanager
+    def _only_one(self, name: str) -> Iterator[None]:
+        handle = open(self.root / name, "ab+")  # noqa: SIM115  the lock lives as long as the handle
         try:
             if not _try_lock(handle):
                 raise StationBusy(home=self.root)
-            sweep_scratch(self.spool)
             yield
         finally:
             handle.close()
