@@ -791,11 +791,14 @@ class RegisterInvalid(ConfigurationError):
     """A list of companies that cannot be used."""
 
     code = "B5016"
-    message = Text(
-        "企业名单不能导入，第 {row} 行：{reason}", "the list of companies cannot be used, row {row}: {reason}"
-    )
+    message = Text("企业名单不能导入{where}：{reason}", "the list of companies cannot be used{where}: {reason}")
     safe = Text("名单没有导入，已登记的企业没有改动", "nothing was registered; what was registered before is unchanged")
     hint = Text("按上面的原因改正名单后再执行一次 companies import", "correct the list and run companies import again")
+
+    def __init__(self, *, row: int = 0, **context: object) -> None:
+        """Name the row, counted from 1; 0 is the list as a whole."""
+        where = Text(f"，第 {row} 行", f", row {row}") if row else Text("", "")
+        super().__init__(**({"row": row, "where": where} | context))
 
 
 class NotInitialised(ConfigurationError):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import unicodedata
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,10 @@ from shared.text import Text
 
 MAX_COMPANIES: Final = 100_000
 MAX_LIST_BYTES: Final = 64 << 20
+_EXACT_DIGITS: Final = 15  # more than these a spreadsheet does not keep of a number
+_LOST_DIGITS: Final = re.compile(r"[0-9](\.[0-9]+)?E\+[0-9]+", re.IGNORECASE)
+_MAX_NAME_OCTETS: Final = 255
+_MAX_PATH_OCTETS: Final = 4000
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "taxpayer_id": ("税号", "纳税人识别号", "统一社会信用代码", "taxpayer_id", "taxpayer id"),
     "name": ("名称", "企业名称", "纳税人名称", "name"),
@@ -202,6 +208,17 @@ def _columns(header: Sequence[str], number: int) -> Mapping[str, int]:
 
 def _from_row(row: Sequence[str], columns: Mapping[str, int], number: int, folder: Path) -> Company:
     values = {field: row[at].strip() if at < len(row) else "" for field, at in columns.items()}
+    if any(unicodedata.category(sign) == "Cc" for value in values.values() for sign in value):
+        raise RegisterInvalid(row=number, reason=Text("含有控制字符", "there is a control character in it"))
+    if _LOST_DIGITS.fullmatch(values["taxpayer_id"]):
+        raise RegisterInvalid(
+            row=number,
+            reason=Text(
+                "税号在表格里成了数字，末几位已经丢失；把该列设为文本格式，重新填写税号",
+                "the taxpayer_id became a number in the spreadsheet and its last digits are lost; "
+                "format the column as text and enter it again",
+            ),
+        )
     try:
         taxpayer_id = parse_taxpayer_id(values["taxpayer_id"].upper())
     except TaxferryError as error:
@@ -210,6 +227,10 @@ def _from_row(row: Sequence[str], columns: Mapping[str, int], number: int, folde
         field: str((folder / values[field]).absolute()) if values.get(field) else ""
         for field in ("inbox", "key", "pin_file")
     }
+    for path in paths.values():
+        octets = [len(part.encode()) for part in Path(path).parts]
+        if max(octets, default=0) > _MAX_NAME_OCTETS or sum(octets) + len(octets) > _MAX_PATH_OCTETS:
+            raise RegisterInvalid(row=number, reason=Text("文件夹或文件的路径太长", "a path is too long"))
     if bool(paths["key"]) != bool(paths["pin_file"]):
         raise RegisterInvalid(
             row=number, reason=Text("密钥文件和口令文件要成对", "a key file and a PIN file go together")
@@ -227,17 +248,24 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
             continue
     else:
         raise RegisterInvalid(row=0, reason=Text("编码既不是 UTF-8 也不是 GBK", "neither UTF-8 nor GBK"))
+    number = 0
     try:
         dialect = ";" if text.partition("\n")[0].count(";") > text.partition("\n")[0].count(",") else ","
-        yield from enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=dialect), 1)
+        for number, row in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=dialect), 1):
+            yield number, row
     except csv.Error as error:
-        raise RegisterInvalid(row=0, reason=Text(str(error), str(error))) from None
+        raise RegisterInvalid(
+            row=number + 1, reason=Text("不是能读的 CSV（引号或长度不对）", f"no readable CSV ({error})")
+        ) from None
 
 
 def _xlsx_rows(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
     from openpyxl import load_workbook
 
     try:
+        with zipfile.ZipFile(path) as archive:
+            if any(part.file_size > MAX_LIST_BYTES for part in archive.infolist()):
+                raise RegisterInvalid(row=0, reason=Text("文件太大", "the file is too large"))
         book = load_workbook(path, read_only=True, data_only=True)
         try:
             rows: Iterable[tuple[object, ...]] = book.worksheets[0].iter_rows(values_only=True)
@@ -252,5 +280,6 @@ def _xlsx_rows(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
 
 
 def _shown(value: object) -> str:
-    # A number of 15 digits and more is still exact as a float below 2**53; longer ones are texts in any workbook.
+    if isinstance(value, int | float) and abs(value) >= 10**_EXACT_DIGITS:
+        return f"{value:.4E}"  # as the spreadsheet shows it, so that nobody takes the digits for real ones
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

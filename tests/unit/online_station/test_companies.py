@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,11 @@ def listed(folder: Path, text: str, name: str = "企业.csv", encoding: str = "u
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
 def test_a_list_is_read_in_the_encodings_of_the_country(tmp_path: Path, encoding: str) -> None:
     path = listed(
-        tmp_path, f"税号,名称,收件文件夹\r\n{TAXPAYER},上海甲公司,甲\r\n\r\n{OTHER},乙公司,\r\n", encoding=encoding
+        tmp_path, f"税号,名称,收件文件夹\r\n{TAXPAYER},上海　甲公司,甲\r\n\r\n{OTHER},乙公司,\r\n", encoding=encoding
     )
     companies, notes = read_list(path)
     assert companies == [
-        Company(TAXPAYER, "上海甲公司", str(tmp_path / "甲")),
+        Company(TAXPAYER, "上海　甲公司", str(tmp_path / "甲")),
         Company(OTHER, "乙公司"),
     ]
     assert notes == []
@@ -80,6 +81,53 @@ def test_what_is_no_workbook_is_a_clear_error(tmp_path: Path, content: bytes) ->
         read_list(tmp_path / "x.xlsx")
     with pytest.raises(FileMissing):
         read_list(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("number", [911310000123456789, 911310000123456.0 * 1000])
+def test_a_number_whose_last_digits_a_spreadsheet_has_lost_is_not_taken_for_another(tmp_path: Path, number) -> None:
+    book = Workbook()
+    book.active.append(["税号"])
+    book.active.append([number])
+    book.save(tmp_path / "企业.xlsx")
+    with pytest.raises(RegisterInvalid, match="末几位已经丢失") as caught:
+        read_list(tmp_path / "企业.xlsx")
+    assert caught.value.context["row"] == 2
+    with pytest.raises(RegisterInvalid, match="末几位已经丢失"):
+        read_list(listed(tmp_path, "税号\n9.1131E+17\n"))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        f"{TAXPAYER},甲,a\0b,,",
+        f"{TAXPAYER},甲\x1b[31m,,,",
+        f"{TAXPAYER},甲,{'x' * 300},,",
+        f"{TAXPAYER},甲,{'x/' * 3000},,",
+        f"{TAXPAYER},甲,,{'x' * 300},pin",
+        f"{TAXPAYER},{'x' * 200_000},,,",
+    ],
+)
+def test_what_no_file_system_takes_is_said_before_anything_is_registered(tmp_path: Path, row: str) -> None:
+    with pytest.raises(RegisterInvalid) as caught:
+        read_list(listed(tmp_path, f"税号,名称,收件文件夹,密钥文件,口令文件\n{row}\n"))
+    assert caught.value.context["row"] == 2
+    assert "field larger" not in caught.value.text.zh
+
+
+def test_a_workbook_that_unpacks_without_end_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "企业.xlsx"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("xl/sharedStrings.xml", "w") as part:
+        for _ in range(65):
+            part.write(bytes(1 << 20))
+    with pytest.raises(RegisterInvalid, match="文件太大"):
+        read_list(path)
+
+
+def test_a_list_that_is_wrong_as_a_whole_is_not_said_to_be_wrong_in_a_row(tmp_path: Path) -> None:
+    with pytest.raises(RegisterInvalid) as caught:
+        read_list(listed(tmp_path, ""))
+    assert caught.value.text.zh == "企业名单不能导入：里面没有企业"
+    assert "row" not in caught.value.text.en
 
 
 def test_a_second_import_brings_the_register_up_to_date(station_desk) -> None:
