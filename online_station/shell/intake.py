@@ -21,7 +21,8 @@ from online_station.core.stability import Fingerprint, StabilityTracker
 from online_station.shell.home import Home
 from online_station.shell.log import LOGGER
 from online_station.shell.quarantine import set_aside
-from online_station.shell.store import QuarantinedRow, Store
+from online_station.shell.records import QuarantinedRow
+from online_station.shell.store import Store
 from online_station.shell.trust import Trust
 from shared.durable import TEMPORARY_SUFFIX, publish, sync_directory, temporary_beside, write_durably
 from shared.envelope.opening import ProvenReport, prove_report

@@ -48,18 +48,9 @@ from online_station.shell.intake import Checkpoint, Harvest, Inboxes, Intake
 from online_station.shell.keyring import Keyring
 from online_station.shell.log import LOGGER
 from online_station.shell.quarantine import keep_copy
+from online_station.shell.records import AckRow, ReportRow, ResultRow
 from online_station.shell.staging import stage
-from online_station.shell.store import (
-    ACK_DELIVERED,
-    ACK_REFUSED,
-    ACK_SENDING,
-    ACK_UNKNOWN,
-    ACK_WAITING,
-    AckRow,
-    ReportRow,
-    ResultRow,
-    Store,
-)
+from online_station.shell.store import ACK_DELIVERED, ACK_REFUSED, ACK_SENDING, ACK_UNKNOWN, ACK_WAITING, Store
 from online_station.shell.trust import Trust
 from online_station.shell.watcher import InboxWatcher
 from shared import faults

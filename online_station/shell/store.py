@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -38,150 +37,23 @@ from online_station.core.decide import (
     decide,
     next_step,
 )
+from online_station.shell.records import AckRow, EventRow, Gap, Left, LegRow, QuarantinedRow, ReportRow, ResultRow
+from online_station.shell.schema import (
+    ACK,
+    EVENT,
+    LEG,
+    MIGRATIONS,
+    QUARANTINED,
+    REPORT,
+    RESULT,
+    SCHEMA_VERSION,
+    SETTING,
+    STANDING,
+)
 from shared.clock import CHINA, format_time
 from shared.errors import Ambiguous, NotFound, StoreDamaged
 from shared.model.report import PublicHeader
 from shared.states import OnlineState
-
-_METADATA: Final = sa.MetaData()
-_SETTING: Final = sa.Table(
-    "setting",
-    _METADATA,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
-_REPORT: Final = sa.Table(
-    "report",
-    _METADATA,
-    sa.Column("digest", sa.Text, primary_key=True),
-    sa.Column("stem", sa.Text, nullable=False, index=True),
-    sa.Column("taxpayer_id", sa.Text, nullable=False),
-    sa.Column("machine_no", sa.Integer, nullable=False),
-    sa.Column("stamp", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("period", sa.Text, nullable=False),
-    sa.Column("card_no", sa.Text, nullable=False),
-    sa.Column("sequence", sa.Integer, nullable=False),
-    sa.Column("nonce", sa.Text, nullable=False),
-    sa.Column("header", sa.Text, nullable=False),
-    sa.Column("size_bytes", sa.Integer, nullable=False),
-    sa.Column("file_sha256", sa.Text, nullable=False),
-    sa.Column("recipients", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("hold", sa.Text),
-    sa.Column("released", sa.Boolean, nullable=False),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("message", sa.Text, nullable=False),
-    sa.Column("resend", sa.Text, nullable=False),
-    sa.Column("receipt_no", sa.Text, nullable=False),
-    sa.Column("result_no", sa.Integer),
-    sa.Column("to_stage", sa.Boolean, nullable=False),
-    sa.Column("ack_delivered", sa.Boolean, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("due_at", sa.Float),
-    sa.Column("step", sa.Text, nullable=False),
-    sa.Column("questions", sa.Integer, nullable=False, default=0),
-    sa.Column("uploads", sa.Integer, nullable=False, default=0),
-    sa.Column("found_at", sa.Float, nullable=False),
-    sa.Column("changed_at", sa.Float, nullable=False),
-)
-sa.Index("report_due", _REPORT.c.due_at)
-_EVENT: Final = sa.Table(
-    "event",
-    _METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("at", sa.Float, nullable=False),
-    sa.Column("digest", sa.Text, nullable=False, index=True),
-    sa.Column("event", sa.Text, nullable=False),
-    sa.Column("from_state", sa.Text, nullable=False),
-    sa.Column("to_state", sa.Text, nullable=False),
-    sa.Column("note", sa.Text, nullable=False),
-)
-_RESULT: Final = sa.Table(
-    "result",
-    _METADATA,
-    sa.Column("digest", sa.Text, primary_key=True),
-    sa.Column("result_no", sa.Integer, primary_key=True),
-    sa.Column("outcome", sa.Text, nullable=False),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("body_sha256", sa.Text, nullable=False),
-    sa.Column("received_at", sa.Float, nullable=False),
-)
-_ACK: Final = sa.Table(
-    "ack",
-    _METADATA,
-    sa.Column("sha256", sa.Text, primary_key=True),
-    sa.Column("digest", sa.Text, nullable=False, index=True),
-    sa.Column("stem", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("message", sa.Text, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("due_at", sa.Float),
-    sa.Column("taken_at", sa.Float, nullable=False),
-)
-_QUARANTINED: Final = sa.Table(
-    "quarantined",
-    _METADATA,
-    sa.Column("stored_name", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("reason_zh", sa.Text, nullable=False),
-    sa.Column("reason_en", sa.Text, nullable=False),
-    sa.Column("at", sa.Float, nullable=False),
-)
-_STANDING: Final = sa.Table(
-    "standing",
-    _METADATA,
-    sa.Column("taxpayer_id", sa.Text, primary_key=True),
-    sa.Column("period", sa.Text, primary_key=True),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("at", sa.Float, nullable=False),
-)
-
-_LEG: Final = sa.Table(
-    "leg",
-    _METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("at", sa.Float, nullable=False),
-    sa.Column("digest", sa.Text, nullable=False, index=True),
-    sa.Column("leg", sa.Text, nullable=False),
-    sa.Column("stick_id", sa.Text, nullable=False),
-    sa.Column("label", sa.Text, nullable=False),
-)
-
-COMPANY: Final = sa.Table(
-    "company",
-    _METADATA,
-    sa.Column("taxpayer_id", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("inbox", sa.Text, nullable=False),
-    sa.Column("key_file", sa.Text, nullable=False),
-    sa.Column("pin_file", sa.Text, nullable=False),
-    sa.Column("added_at", sa.Float, nullable=False),
-)
-_LATER_TABLES: Final = frozenset({"leg", "company"})
-
-
-def _first_release(connection: Connection) -> None:
-    """Make the tables of the first release: those that later ones added are left to their own migrations."""
-    _METADATA.create_all(connection, tables=[t for t in _METADATA.sorted_tables if t.name not in _LATER_TABLES])
-
-
-def _legs(connection: Connection) -> None:
-    """Remember on which stick a report came and a result left."""
-    _LEG.create(connection)
-
-
-def _companies(connection: Connection) -> None:
-    """Remember the companies that the station reports for."""
-    COMPANY.create(connection)
-
-
-Migration = Callable[[Connection], None]
-MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies)
-"""`MIGRATIONS[n]` takes a database from schema version n to n + 1; entries are only ever added."""
-SCHEMA_VERSION: Final = len(MIGRATIONS)
-
 
 _MOST_MISSING: Final = 50
 ACK_WAITING: Final = "waiting"
@@ -192,158 +64,17 @@ ACK_REFUSED: Final = "refused"
 
 
 def _latest_left(column: sa.Column[Any], name: str) -> sa.Label[Any]:
-    query = sa.select(column).where(_LEG.c.digest == _REPORT.c.digest, _LEG.c.leg == LEFT)
-    return query.order_by(_LEG.c.id.desc()).limit(1).scalar_subquery().label(name)
+    query = sa.select(column).where(LEG.c.digest == REPORT.c.digest, LEG.c.leg == LEFT)
+    return query.order_by(LEG.c.id.desc()).limit(1).scalar_subquery().label(name)
 
 
 CAME: Final = "came"
 LEFT: Final = "left"
-_LEFT: Final = (_latest_left(_LEG.c.label, "left_label"), _latest_left(_LEG.c.at, "left_at"))
-_LATER: Final = _REPORT.alias("later")
+_LEFT: Final = (_latest_left(LEG.c.label, "left_label"), _latest_left(LEG.c.at, "left_at"))
+_LATER: Final = REPORT.alias("later")
 _OVERTAKEN: Final = (
-    sa.exists().where(_LATER.c.card_no == _REPORT.c.card_no, _LATER.c.sequence > _REPORT.c.sequence).label("overtaken")
+    sa.exists().where(_LATER.c.card_no == REPORT.c.card_no, _LATER.c.sequence > REPORT.c.sequence).label("overtaken")
 )
-
-
-@dataclass(frozen=True)
-class Left:
-    """The latest stick on which a report's result left.
-
-    Attributes:
-        label: What people call it.
-        at: When.
-    """
-
-    label: str
-    at: datetime
-
-
-@dataclass(frozen=True)
-class ReportRow:
-    """One report, as it lies in the database.
-
-    Attributes:
-        snapshot: What decides about it.
-        header: Its public header, proven.
-        size_bytes: Length of the `.dat`.
-        file_sha256: SHA-256 of the `.dat` in the spool.
-        recipients: Whose keys open it: JSON pairs of an issuer's DER in hex and a serial number.
-        questions: How often the bureau was asked about it.
-        uploads: How often sending it was begun.
-        found_at: When it was taken from the inbox.
-        changed_at: When its state changed last.
-        overtaken: Whether the same card has made a later copy: it then waits for this report no more.
-        left: The stick on which its result left last.
-    """
-
-    snapshot: Snapshot
-    header: PublicHeader
-    size_bytes: int
-    file_sha256: str
-    recipients: str
-    questions: int
-    uploads: int
-    found_at: datetime
-    changed_at: datetime
-    overtaken: bool = False
-    left: Left | None = None
-
-    @property
-    def digest(self) -> str:
-        """The report's identity."""
-        return self.snapshot.digest
-
-    @property
-    def state(self) -> OnlineState:
-        """Where it is in its life."""
-        return self.snapshot.state
-
-
-@dataclass(frozen=True)
-class AckRow:
-    """A clear receipt on its way to the bureau."""
-
-    sha256: str
-    digest: str
-    stem: str
-    state: str
-    message: str
-    attempts: int
-    due_at: datetime | None
-    taken_at: datetime
-
-
-@dataclass(frozen=True)
-class LegRow:
-    """A report that came by a stick, or a result that left on one.
-
-    Attributes:
-        at: When.
-        digest: The report.
-        leg: `came` or `left`.
-        stick_id: The stick; empty for a medium that was never prepared.
-        label: What people call it.
-    """
-
-    at: datetime
-    digest: str
-    leg: str
-    stick_id: str
-    label: str
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Copies of a card that never arrived here, although later ones did.
-
-    Attributes:
-        taxpayer_id: Whose card.
-        machine_no: Which machine.
-        card_no: The card.
-        missing: Their sequence numbers.
-        before: The sequence of the next one that did arrive.
-    """
-
-    taxpayer_id: str
-    machine_no: int
-    card_no: str
-    missing: tuple[int, ...]
-    before: int
-
-
-@dataclass(frozen=True)
-class QuarantinedRow:
-    """A file that was set aside."""
-
-    stored_name: str
-    name: str
-    code: str
-    reason_zh: str
-    reason_en: str
-    at: datetime
-
-
-@dataclass(frozen=True)
-class EventRow:
-    """Something that happened to a report."""
-
-    at: datetime
-    event: str
-    from_state: str
-    to_state: str
-    note: str
-
-
-@dataclass(frozen=True)
-class ResultRow:
-    """A believed result."""
-
-    digest: str
-    result_no: int
-    outcome: str
-    code: str
-    body_sha256: str
-    received_at: datetime
 
 
 class Store:
@@ -420,20 +151,20 @@ class Store:
     def setting(self, name: str) -> str | None:
         """Return a setting, or None."""
         with self.reading() as connection:
-            found = connection.execute(sa.select(_SETTING.c.value).where(_SETTING.c.name == name)).scalar()
+            found = connection.execute(sa.select(SETTING.c.value).where(SETTING.c.name == name)).scalar()
             return None if found is None else str(found)
 
     def settings(self) -> dict[str, str]:
         """Return all settings."""
         with self.reading() as connection:
-            return {str(n): str(v) for n, v in connection.execute(sa.select(_SETTING.c.name, _SETTING.c.value))}
+            return {str(n): str(v) for n, v in connection.execute(sa.select(SETTING.c.name, SETTING.c.value))}
 
     def set(self, **values: str) -> None:
         """Write settings, all or none."""
         with self.writing() as connection:
             for name, value in values.items():
-                connection.execute(sa.delete(_SETTING).where(_SETTING.c.name == name))
-                connection.execute(sa.insert(_SETTING).values(name=name, value=value))
+                connection.execute(sa.delete(SETTING).where(SETTING.c.name == name))
+                connection.execute(sa.insert(SETTING).values(name=name, value=value))
 
     # Reports
 
@@ -454,11 +185,11 @@ class Store:
             False if it was known already; then only its file's digest is brought up to date.
         """
         with self.writing() as connection:
-            known = connection.execute(sa.select(_REPORT.c.digest).where(_REPORT.c.digest == digest)).scalar()
+            known = connection.execute(sa.select(REPORT.c.digest).where(REPORT.c.digest == digest)).scalar()
             if known is not None:
                 connection.execute(
-                    sa.update(_REPORT)
-                    .where(_REPORT.c.digest == digest)
+                    sa.update(REPORT)
+                    .where(REPORT.c.digest == digest)
                     .values(file_sha256=file_sha256, size_bytes=size_bytes)
                 )
                 return False
@@ -470,7 +201,7 @@ class Store:
             )
             proven, _ = decide(found, Proved(), now, self._policy)
             connection.execute(
-                sa.insert(_REPORT).values(
+                sa.insert(REPORT).values(
                     digest=digest,
                     stem=header.name.stem,
                     taxpayer_id=header.taxpayer_id,
@@ -515,7 +246,7 @@ class Store:
             IllegalTransition: The event does not fit the state. Nothing has changed.
         """
         with self.writing() as connection:
-            row = connection.execute(sa.select(_REPORT).where(_REPORT.c.digest == digest)).one_or_none()
+            row = connection.execute(sa.select(REPORT).where(REPORT.c.digest == digest)).one_or_none()
             if row is None:
                 raise NotFound(what=digest)
             before = _snapshot(row)
@@ -528,10 +259,10 @@ class Store:
                 values["questions"] = row.questions + 1
             if after.state is not before.state:
                 values["changed_at"] = _epoch(now)
-            connection.execute(sa.update(_REPORT).where(_REPORT.c.digest == digest).values(**values))
+            connection.execute(sa.update(REPORT).where(REPORT.c.digest == digest).values(**values))
             if result is not None:
                 connection.execute(
-                    sa.insert(_RESULT)
+                    sa.insert(RESULT)
                     .prefix_with("OR IGNORE")
                     .values(
                         digest=digest,
@@ -554,34 +285,32 @@ class Store:
         """Return the digests of the reports with something to do now, the longest overdue first."""
         with self.reading() as connection:
             rows = connection.execute(
-                sa.select(_REPORT.c.digest, _REPORT.c.due_at)
-                .where(_REPORT.c.due_at.is_not(None))
-                .where(_REPORT.c.step != Step.NONE.value)
-                .order_by(_REPORT.c.due_at)
+                sa.select(REPORT.c.digest, REPORT.c.due_at)
+                .where(REPORT.c.due_at.is_not(None))
+                .where(REPORT.c.step != Step.NONE.value)
+                .order_by(REPORT.c.due_at)
             )
             return [str(digest) for digest, due_at in rows if is_due(_moment(due_at), now)]
 
     def next_due(self) -> datetime | None:
         """Return when the next thing is due, or None if nothing is."""
         with self.reading() as connection:
-            earliest = [
-                connection.execute(sa.select(sa.func.min(table.c.due_at))).scalar() for table in (_REPORT, _ACK)
-            ]
+            earliest = [connection.execute(sa.select(sa.func.min(table.c.due_at))).scalar() for table in (REPORT, ACK)]
             return min((m for m in map(_moment, earliest) if m is not None), default=None)
 
     def report(self, digest: str) -> ReportRow | None:
         """Return one report, or None."""
         with self.reading() as connection:
             row = connection.execute(
-                sa.select(_REPORT, _OVERTAKEN, *_LEFT).where(_REPORT.c.digest == digest)
+                sa.select(REPORT, _OVERTAKEN, *_LEFT).where(REPORT.c.digest == digest)
             ).one_or_none()
             return None if row is None else _report(row)
 
     def reports(self) -> list[ReportRow]:
         """Return all reports, the oldest first."""
         with self.reading() as connection:
-            query = sa.select(_REPORT, _OVERTAKEN, *_LEFT).order_by(
-                _REPORT.c.found_at, _REPORT.c.machine_no, _REPORT.c.digest
+            query = sa.select(REPORT, _OVERTAKEN, *_LEFT).order_by(
+                REPORT.c.found_at, REPORT.c.machine_no, REPORT.c.digest
             )
             return [_report(row) for row in connection.execute(query)]
 
@@ -599,14 +328,14 @@ class Store:
             stem = stem.removesuffix(suffix)
         with self.reading() as connection:
             rows = connection.execute(
-                sa.select(_REPORT, _OVERTAKEN, *_LEFT).where(_REPORT.c.stem == stem).order_by(_REPORT.c.sequence.desc())
+                sa.select(REPORT, _OVERTAKEN, *_LEFT).where(REPORT.c.stem == stem).order_by(REPORT.c.sequence.desc())
             ).all()
             if rows:
                 return _report(rows[0])
             prefix = wanted.strip().lower()
             if prefix and set(prefix) <= set("0123456789abcdef"):
                 rows = connection.execute(
-                    sa.select(_REPORT, _OVERTAKEN, *_LEFT).where(_REPORT.c.digest.startswith(prefix))
+                    sa.select(REPORT, _OVERTAKEN, *_LEFT).where(REPORT.c.digest.startswith(prefix))
                 ).all()
         if len(rows) > 1:
             raise Ambiguous(what=wanted[:80], found=", ".join(str(r.digest)[:12] for r in rows[:4]))
@@ -617,13 +346,13 @@ class Store:
     def events(self, digest: str) -> list[EventRow]:
         """Return the history of a report, the oldest first."""
         with self.reading() as connection:
-            rows = connection.execute(sa.select(_EVENT).where(_EVENT.c.digest == digest).order_by(_EVENT.c.id))
+            rows = connection.execute(sa.select(EVENT).where(EVENT.c.digest == digest).order_by(EVENT.c.id))
             return [EventRow(_at(r.at), r.event, r.from_state, r.to_state, r.note) for r in rows]
 
     def note(self, digest: str, event: str, now: datetime, note: str) -> None:
         """Write a line into a report's history that changes nothing (put on a stick, a second copy arrived)."""
         with self.writing() as connection:
-            state = connection.execute(sa.select(_REPORT.c.state).where(_REPORT.c.digest == digest)).scalar()
+            state = connection.execute(sa.select(REPORT.c.state).where(REPORT.c.digest == digest)).scalar()
             if state is not None:
                 _log(connection, now, digest, event, OnlineState(state), OnlineState(state), note)
 
@@ -643,9 +372,7 @@ class Store:
     def results(self, digest: str) -> list[ResultRow]:
         """Return the believed results of a report, the oldest first."""
         with self.reading() as connection:
-            rows = connection.execute(
-                sa.select(_RESULT).where(_RESULT.c.digest == digest).order_by(_RESULT.c.result_no)
-            )
+            rows = connection.execute(sa.select(RESULT).where(RESULT.c.digest == digest).order_by(RESULT.c.result_no))
             return [
                 ResultRow(r.digest, r.result_no, r.outcome, r.code, r.body_sha256, _at(r.received_at)) for r in rows
             ]
@@ -656,29 +383,29 @@ class Store:
         """Remember that a report came by a stick, or that a result left on one; the same stick again is no news."""
         with self.writing() as connection:
             latest = connection.execute(
-                sa.select(_LEG.c.stick_id, _LEG.c.label)
-                .where(_LEG.c.digest == digest)
-                .where(_LEG.c.leg == leg)
-                .order_by(_LEG.c.id.desc())
+                sa.select(LEG.c.stick_id, LEG.c.label)
+                .where(LEG.c.digest == digest)
+                .where(LEG.c.leg == leg)
+                .order_by(LEG.c.id.desc())
             ).first()
             if latest is None or (latest.stick_id, latest.label) != (stick_id, label):
                 connection.execute(
-                    sa.insert(_LEG).values(at=_epoch(now), digest=digest, leg=leg, stick_id=stick_id, label=label)
+                    sa.insert(LEG).values(at=_epoch(now), digest=digest, leg=leg, stick_id=stick_id, label=label)
                 )
 
     def legs(self, digest: str) -> list[LegRow]:
         """Return the walks of one report and its results, the oldest first."""
         with self.reading() as connection:
-            rows = connection.execute(sa.select(_LEG).where(_LEG.c.digest == digest).order_by(_LEG.c.id))
+            rows = connection.execute(sa.select(LEG).where(LEG.c.digest == digest).order_by(LEG.c.id))
             return [_leg(row) for row in rows]
 
     def gaps(self) -> list[Gap]:
         """Return what is missing between the copies of each card that arrived here."""
         with self.reading() as connection:
             rows = connection.execute(
-                sa.select(_REPORT.c.taxpayer_id, _REPORT.c.machine_no, _REPORT.c.card_no, _REPORT.c.sequence)
+                sa.select(REPORT.c.taxpayer_id, REPORT.c.machine_no, REPORT.c.card_no, REPORT.c.sequence)
                 .distinct()
-                .order_by(_REPORT.c.taxpayer_id, _REPORT.c.machine_no, _REPORT.c.card_no, _REPORT.c.sequence)
+                .order_by(REPORT.c.taxpayer_id, REPORT.c.machine_no, REPORT.c.card_no, REPORT.c.sequence)
             ).all()
         found = []
         for before, after in itertools.pairwise(rows):
@@ -693,13 +420,13 @@ class Store:
     def add_ack(self, sha256: str, digest: str, stem: str, now: datetime) -> bool:
         """Note a proven clear receipt whose file lies in the spool; False if it was known."""
         with self.writing() as connection:
-            if connection.execute(sa.select(_ACK.c.sha256).where(_ACK.c.sha256 == sha256)).scalar() is not None:
+            if connection.execute(sa.select(ACK.c.sha256).where(ACK.c.sha256 == sha256)).scalar() is not None:
                 return False
             delivered = connection.execute(
-                sa.select(_ACK.c.sha256).where(_ACK.c.digest == digest).where(_ACK.c.state == ACK_DELIVERED)
+                sa.select(ACK.c.sha256).where(ACK.c.digest == digest).where(ACK.c.state == ACK_DELIVERED)
             ).first()
             connection.execute(
-                sa.insert(_ACK).values(
+                sa.insert(ACK).values(
                     sha256=sha256,
                     digest=digest,
                     stem=stem,
@@ -716,7 +443,7 @@ class Store:
     def acks(self) -> list[AckRow]:
         """Return all clear receipts, the oldest first."""
         with self.reading() as connection:
-            return [_ack(r) for r in connection.execute(sa.select(_ACK).order_by(_ACK.c.taken_at, _ACK.c.sha256))]
+            return [_ack(r) for r in connection.execute(sa.select(ACK).order_by(ACK.c.taken_at, ACK.c.sha256))]
 
     def due_acks(self, now: datetime) -> list[AckRow]:
         """Return the clear receipts that are to be delivered, or asked about, now."""
@@ -726,8 +453,8 @@ class Store:
         """Write where a clear receipt is on its way."""
         with self.writing() as connection:
             connection.execute(
-                sa.update(_ACK)
-                .where(_ACK.c.sha256 == sha256)
+                sa.update(ACK)
+                .where(ACK.c.sha256 == sha256)
                 .values(state=state, attempts=attempts, message=message, due_at=_epoch_or_none(due_at))
             )
 
@@ -737,7 +464,7 @@ class Store:
         """Note a file that was set aside; a second time for the same file changes nothing."""
         with self.writing() as connection:
             connection.execute(
-                sa.insert(_QUARANTINED)
+                sa.insert(QUARANTINED)
                 .prefix_with("OR IGNORE")
                 .values(
                     stored_name=row.stored_name,
@@ -752,14 +479,14 @@ class Store:
     def quarantined(self) -> list[QuarantinedRow]:
         """Return the files that were set aside, the oldest first."""
         with self.reading() as connection:
-            rows = connection.execute(sa.select(_QUARANTINED).order_by(_QUARANTINED.c.at, _QUARANTINED.c.stored_name))
+            rows = connection.execute(sa.select(QUARANTINED).order_by(QUARANTINED.c.at, QUARANTINED.c.stored_name))
             return [QuarantinedRow(r.stored_name, r.name, r.code, r.reason_zh, r.reason_en, _at(r.at)) for r in rows]
 
     def set_standing(self, taxpayer_id: str, period: str, body: str, now: datetime) -> None:
         """Keep the bureau's last word on a taxpayer's period."""
         with self.writing() as connection:
             connection.execute(
-                sa.insert(_STANDING)
+                sa.insert(STANDING)
                 .prefix_with("OR REPLACE")
                 .values(taxpayer_id=taxpayer_id, period=period, body=body, at=_epoch(now))
             )
@@ -768,24 +495,24 @@ class Store:
         """Return the bureau's last word on a taxpayer's period and when it was said, or None."""
         with self.reading() as connection:
             row = connection.execute(
-                sa.select(_STANDING.c.body, _STANDING.c.at)
-                .where(_STANDING.c.taxpayer_id == taxpayer_id)
-                .where(_STANDING.c.period == period)
+                sa.select(STANDING.c.body, STANDING.c.at)
+                .where(STANDING.c.taxpayer_id == taxpayer_id)
+                .where(STANDING.c.period == period)
             ).one_or_none()
             return None if row is None else (str(row.body), _at(row.at))
 
 
 def _ask_waiting(connection: Connection, command: AskWaiting, but: str, now: datetime, policy: Policy) -> None:
     rows = connection.execute(
-        sa.select(_REPORT)
-        .where(_REPORT.c.taxpayer_id == command.taxpayer_id)
-        .where(_REPORT.c.period == command.period)
-        .where(_REPORT.c.state == OnlineState.WAITING.value)
-        .where(_REPORT.c.digest != but)
+        sa.select(REPORT)
+        .where(REPORT.c.taxpayer_id == command.taxpayer_id)
+        .where(REPORT.c.period == command.period)
+        .where(REPORT.c.state == OnlineState.WAITING.value)
+        .where(REPORT.c.digest != but)
     ).all()
     for row in rows:
         after, _ = decide(_snapshot(row), AskNow(), now, policy)
-        connection.execute(sa.update(_REPORT).where(_REPORT.c.digest == row.digest).values(**_columns(after)))
+        connection.execute(sa.update(REPORT).where(REPORT.c.digest == row.digest).values(**_columns(after)))
 
 
 def _is_history(before: Snapshot, event: Event, after: Snapshot) -> bool:
@@ -813,7 +540,7 @@ def _log(
     note: str,
 ) -> None:
     connection.execute(
-        sa.insert(_EVENT).values(
+        sa.insert(EVENT).values(
             at=_epoch(now), digest=digest, event=event, from_state=before.value, to_state=after.value, note=note[:500]
         )
     )

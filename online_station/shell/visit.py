@@ -16,7 +16,8 @@ from typing import Final
 
 from online_station.shell.home import Home
 from online_station.shell.quarantine import keep_copy
-from online_station.shell.store import ACK_DELIVERED, CAME, LEFT, ReportRow, Store
+from online_station.shell.records import ReportRow
+from online_station.shell.store import ACK_DELIVERED, CAME, LEFT, Store
 from online_station.shell.trust import TRUST_NAME, Trust
 from shared import faults
 from shared.durable import move_durably

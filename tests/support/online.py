@@ -12,9 +12,9 @@ from typing import Any
 from online_station.core.decide import DEFAULT_POLICY, Policy
 from online_station.shell.gateway import PART_BYTES, HttpGateway
 from online_station.shell.home import Home
+from online_station.shell.records import ReportRow
 from online_station.shell.runner import Station
 from online_station.shell.setup import at_work, initialise, opened
-from online_station.shell.store import ReportRow
 from shared.clock import FixedClock
 from shared.envelope.roles import Role
 from shared.envelope.textsign import sign_text
