@@ -9,6 +9,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+import click
+
 from online_station.cli import base
 from online_station.cli.base import program
 from online_station.cli.words import action, item, line_of, next_of
@@ -19,6 +21,7 @@ from online_station.core.story import service_line
 from online_station.shell.home import Home
 from online_station.shell.intake import Harvest
 from online_station.shell.log import log_to, stop_logging
+from online_station.shell.runner import THREADS
 from online_station.shell.setup import at_work, opened, read_settings
 from online_station.shell.steps import Pass
 from online_station.shell.store import Store
@@ -259,8 +262,15 @@ def _hand_to_the_service(home: Home, file: Path) -> Outcome:
         is_flag=True,
         help=Text("不自动传输插上的U盘", "leave sticks that are plugged in alone"),
     ),
+    option(
+        "--threads",
+        type=click.IntRange(1, 64),
+        default=THREADS,
+        metavar="N",
+        help=Text(f"同时办理的件数，默认 {THREADS}", f"how many steps are done at once ({THREADS})"),
+    ),
 )
-def run(context: Context, no_sticks: bool) -> Outcome:
+def run(context: Context, no_sticks: bool, threads: int) -> Outcome:
     """Work until SIGTERM or Ctrl-C."""
     home = Home(context.home)
     stop, wake = threading.Event(), threading.Event()
@@ -287,7 +297,7 @@ def run(context: Context, no_sticks: bool) -> Outcome:
             visiting = None if no_sticks else Visiting(home, base.CLOCK, stop, wake, stick_verbs.narrator(context))
             if visiting is not None:
                 visiting.start()
-            station.run(stop, wake)
+            station.run(stop, wake, threads=threads)
             if visiting is not None:
                 visiting.join()
         finally:

@@ -161,6 +161,12 @@ class Store:
             for name, value in values.items():
                 insert_or_update(connection, SETTING, {"name": name, "value": value})
 
+    def set_new(self, **values: str) -> None:
+        """Write settings that are not there yet."""
+        with self.writing() as connection:
+            for name, value in values.items():
+                insert_new(connection, SETTING, {"name": name, "value": value})
+
     # Reports
 
     def add_report(
