@@ -18,6 +18,7 @@ from online_station.shell.home import Home
 from online_station.shell.log import log_to
 from online_station.shell.setup import at_work
 from shared.clock import SystemClock
+from shared.jobs.limits import Limits
 
 LEASE_SECONDS = 2.0
 PART_BYTES = 200_000
@@ -35,6 +36,7 @@ def main() -> None:
     with at_work(home, SystemClock(), policy=POLICY, settle=0.2) as station:
         log_to(home.logs)
         station.keyring.own.gateway.part_bytes = PART_BYTES  # type: ignore[attr-defined]
+        station._limits = Limits(pause=0.2, longest_pause=1.0, per_second=50.0, burst=20)
         print("ready", flush=True)
         station.run(stop, wake)
 
