@@ -62,6 +62,7 @@ REPORT: Final = sa.Table(
     *_job_columns(but=("step", "due_at")),
 )
 job_indexes(REPORT)
+sa.Index("report_card", REPORT.c.card_no, REPORT.c.sequence)
 EVENT: Final = sa.Table(
     "event",
     _METADATA,
@@ -181,7 +182,13 @@ def _jobs(connection: Connection) -> None:
         connection.execute(sa.update(table).where(stopped).values(due_at=since))
 
 
+def _paces(connection: Connection) -> None:
+    """Find the reports of a step, and the later copies of a card, without reading all."""
+    for table in (REPORT, ACK):
+        add_missing(connection, table)
+
+
 Migration = Callable[[Connection], None]
-MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies, _jobs)
+MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies, _jobs, _paces)
 """`MIGRATIONS[n]` takes a database from schema version n to n + 1; entries are only ever added."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
