@@ -20,10 +20,18 @@ from online_station.core.board import STAGE_WORDS, Due, Line, Stage
 from online_station.core.story import happened
 from online_station.shell import qr_sheet, queries
 from online_station.shell.home import Home
-from online_station.shell.queries import KeyMalformed, Only, OpenMonth, Page, Silent, Tally, Wanted
-from online_station.shell.records import EventRow, Gap, LegRow, QuarantinedRow, ReportRow
+from online_station.shell.queries import KeyMalformed, Only, OpenMonth, Page, Silent, Tally, Wanted, Work
+from online_station.shell.records import AckRow, EventRow, Gap, LegRow, QuarantinedRow, ReportRow
 from online_station.shell.setup import opened
-from online_station.shell.store import CAME, describe
+from online_station.shell.store import (
+    ACK_DELIVERED,
+    ACK_REFUSED,
+    ACK_SENDING,
+    ACK_UNKNOWN,
+    ACK_WAITING,
+    CAME,
+    describe,
+)
 from online_station.shell.trust import Trust
 from shared import faults
 from shared.cli import FILE, Context, Outcome, argument, option
@@ -264,6 +272,8 @@ def show(context: Context, wanted: str, qr: Path | None) -> Outcome:
         events, believed = store.events(row.digest), store.results(row.digest)
         acks = [a for a in store.acks() if a.digest == row.digest]
         legs = store.legs(row.digest)
+        work = queries.work_of(store, row.digest)
+    assert work is not None
     fault = fault_of(row.snapshot)
     header, words = row.header, state_words(row.snapshot)
     lines = [
@@ -275,8 +285,11 @@ def show(context: Context, wanted: str, qr: Path | None) -> Outcome:
         lines.append(Text(f"受理回执：{row.snapshot.receipt_no}", f"receipt: {row.snapshot.receipt_no}"))
     if fault is not None:
         lines.extend(faults.describe(fault))
-    lines.extend(_leg_line(leg) for leg in legs if leg.leg == CAME)
-    lines.extend(_event_line(e) for e in events)
+    told = [(leg.at, _leg_line(leg)) for leg in legs if leg.leg == CAME]
+    told += [(ack.taken_at, _ack_line(ack)) for ack in acks]
+    told += [(event.at, _event_line(event)) for event in events]
+    lines.extend(line for _, line in sorted(told, key=lambda each: each[0]))
+    lines.extend(_work_lines(work))
     return Outcome(
         {
             **item(row),
@@ -298,7 +311,25 @@ def show(context: Context, wanted: str, qr: Path | None) -> Outcome:
                 }
                 for r in believed
             ],
-            "acks": [{"state": a.state, "sha256": a.sha256, "message": a.message} for a in acks],
+            "acks": [
+                {
+                    "state": a.state,
+                    "sha256": a.sha256,
+                    "message": a.message,
+                    "taken_at": format_time(a.taken_at),
+                    "attempts": a.attempts,
+                    "due_at": None if a.due_at is None else format_time(a.due_at),
+                }
+                for a in acks
+            ],
+            "work": {
+                "step": work.step,
+                "due_at": None if work.due_at is None else format_time(work.due_at),
+                "worker": work.worker or None,
+                "lease_until": None if work.lease_until is None else format_time(work.lease_until),
+                "lane": work.lane or None,
+                "ahead": work.ahead,
+            },
             "fault": None if fault is None else faults.as_json(fault),
         },
         lines,
@@ -309,6 +340,44 @@ def show(context: Context, wanted: str, qr: Path | None) -> Outcome:
 def _leg_line(leg: LegRow) -> Text:
     at = readable_time(leg.at)
     return Text(f"  {at}  由U盘“{leg.label}”带来", f"  {at}  came on stick '{leg.label}'")
+
+
+_ACK_WORDS: Final = {
+    ACK_WAITING: Text("待送达税局", "to be delivered"),
+    ACK_SENDING: Text("正在送达", "being delivered"),
+    ACK_UNKNOWN: Text("是否送达不明，先询问税局", "outcome unknown, the bureau is asked first"),
+    ACK_DELIVERED: Text("已送达税局", "delivered"),
+    ACK_REFUSED: Text("税局不接受", "refused by the bureau"),
+}
+
+
+def _ack_line(row: AckRow) -> Text:
+    at, words = readable_time(row.taken_at), _ACK_WORDS.get(row.state, both(row.state))
+    told = f"（{row.message}）" if row.message else ""
+    return Text(
+        f"  {at}  收到清卡回执，{words.zh}{told}",
+        f"  {at}  clear receipt taken, {words.en}{told and ' (' + row.message + ')'}",
+    )
+
+
+def _work_lines(work: Work) -> list[Text]:
+    lines = []
+    if work.due_at is not None:
+        at = readable_time(work.due_at)
+        lines.append(Text(f"下一步在 {at} 到期", f"the next step is due at {at}"))
+    if work.lease_until is not None:
+        until = readable_time(work.lease_until)
+        lines.append(
+            Text(f"{work.worker} 正在处理，最迟到 {until}", f"{work.worker} is at it, until {until} at the latest")
+        )
+    if work.ahead:
+        lines.append(
+            Text(
+                f"同一张卡有 {work.ahead} 个更早的报告在前面，按顺序上传",
+                f"{work.ahead} earlier report(s) of the same card go first",
+            )
+        )
+    return lines
 
 
 def _show_qr(context: Context, home: Home, wanted: str, target: Path | None) -> Outcome:

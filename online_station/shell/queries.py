@@ -322,6 +322,50 @@ def gaps(store: Readable, taxpayer: str | None = None) -> list[Gap]:
         ]
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is to be done next about a report, and who is at it.
+
+    Attributes:
+        step: The name of the next step; empty or `none` if there is none.
+        due_at: When it is due.
+        worker: Who has it now; empty if nobody does.
+        lease_until: Until when.
+        lane: What it keeps the order of: its card, while later copies wait for it.
+        ahead: How many earlier reports of that lane it waits for.
+    """
+
+    step: str
+    due_at: datetime | None
+    worker: str = ""
+    lease_until: datetime | None = None
+    lane: str = ""
+    ahead: int = 0
+
+
+def work_of(store: Readable, digest: str) -> Work | None:
+    """Return what is to be done next about a report; None if there is no such report."""
+    lane, place = REPORT.columns.get("lane"), REPORT.columns.get("lane_seq")
+    with store.reading() as connection:
+        row = connection.execute(sa.select(REPORT).where(REPORT.c.digest == digest)).one_or_none()
+        if row is None:
+            return None
+        known = row._mapping  # noqa: SLF001  SQLAlchemy's public name for it
+        ahead = 0
+        if lane is not None and place is not None and known["lane"] is not None:
+            before = sa.select(sa.func.count()).where(lane == known["lane"], place < known["lane_seq"])
+            ahead = int(connection.execute(before).scalar_one())
+    leased = known.get("lease_until")
+    return Work(
+        str(known["step"]),
+        None if known["due_at"] is None else datetime.fromtimestamp(known["due_at"], CHINA),
+        str(known.get("worker") or "") if leased is not None else "",
+        None if leased is None else datetime.fromtimestamp(leased, CHINA),
+        str(known.get("lane") or ""),
+        ahead,
+    )
+
+
 def counts(store: Readable) -> dict[str, int]:
     """Return how many reports there are in each state, and how many files were set aside."""
     with store.reading() as connection:

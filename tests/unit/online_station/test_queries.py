@@ -17,11 +17,11 @@ from online_station.shell.queries import KeyMalformed, Wanted
 from online_station.shell.records import QuarantinedRow
 from online_station.shell.schema import QUARANTINED, REPORT, STANDING
 from shared.states import OnlineState
-from tests.support.databases import cluster, postgresql
+from tests.support.databases import cluster
 from tests.support.many import fill, insert, open_tables, report_values, standing, taxpayer
 from tests.support.pki import NOW
 
-__all__ = ["cluster", "postgresql"]
+__all__ = ["cluster"]
 
 PERIODS = ("2026-05", "2026-06", "2026-07")
 TODAY = NOW.date()
@@ -35,15 +35,18 @@ def local(tmp_path_factory):
         yield database
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def filled(request, local):
-    """The same on both kinds of database."""
-    if request.param == "sqlite":
-        yield local
-        return
-    with contextlib.closing(open_tables(request.getfixturevalue("postgresql"))) as database:
+@pytest.fixture(scope="module")
+def remote(cluster):
+    """The same on a server."""
+    with contextlib.closing(open_tables(cluster.new_database())) as database:
         database.rows = fill(database, companies=60, periods=PERIODS)
         yield database
+
+
+@pytest.fixture(params=["local", "remote"])
+def filled(request):
+    """The one or the other."""
+    return request.getfixturevalue(request.param)
 
 
 def pages(database, wanted, limit):
