@@ -46,35 +46,30 @@ _SHOWN: Final = 50
 """How much people are shown at once, unless they say otherwise. `--json` shows everything, unless told a limit."""
 
 
-class _Day(click.ParamType):
-    """A day, `YYYY-MM-DD`."""
-
-    name = "day"
-
-    def convert(self, value: object, _param: click.Parameter | None, _ctx: click.Context | None) -> date:
-        """Read it."""
-        try:
-            return value if isinstance(value, date) else date.fromisoformat(str(value))
-        except ValueError:
-            raise UsageError(
-                reason=Text(f"“{value}”不是日期（例：2026-07-31）", f"'{value}' is no day (like 2026-07-31)"),
-                command=f"{program.name} list",
-            ) from None
+def _day(_ctx: click.Context, parameter: click.Parameter, value: str | None) -> date | None:
+    """Read a day, `YYYY-MM-DD`."""
+    try:
+        return None if value is None else date.fromisoformat(value)
+    except ValueError:
+        raise UsageError(
+            reason=Text(
+                f"--{parameter.name} 后面的“{value}”不是日期（例：2026-07-31）",
+                f"'{value}' after --{parameter.name} is no day (like 2026-07-31)",
+            ),
+            command=f"{program.name} list",
+        ) from None
 
 
-class _Month(click.ParamType):
-    """A month, `YYYY-MM`."""
-
-    name = "month"
-
-    def convert(self, value: object, _param: click.Parameter | None, _ctx: click.Context | None) -> str:
-        """Read it."""
-        if re.fullmatch(r"[1-9][0-9]{3}-(0[1-9]|1[0-2])", str(value), re.ASCII) is None:
-            raise UsageError(
-                reason=Text(f"“{value}”不是月份（例：2026-07）", f"'{value}' is no month (like 2026-07)"),
-                command=f"{program.name} list",
-            )
-        return str(value)
+def _month(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Read a month, `YYYY-MM`."""
+    if value is None or re.fullmatch(r"[1-9][0-9]{3}-(0[1-9]|1[0-2])", value, re.ASCII) is not None:
+        return value
+    raise UsageError(
+        reason=Text(
+            f"--period 后面的“{value}”不是月份（例：2026-07）", f"'{value}' after --period is no month (like 2026-07)"
+        ),
+        command=f"{program.name} list",
+    )
 
 
 def _paging() -> list[click.Parameter]:
@@ -140,7 +135,7 @@ def _calendar(home: Home) -> Mapping[str, int] | None:
         metavar="STATE",
         help=Text("只看这种状态；可以写几次", "in this state only; can be given several times"),
     ),
-    option("--period", type=_Month(), metavar="YYYY-MM", help=Text("只看这个所属月份", "of this month only")),
+    option("--period", callback=_month, metavar="YYYY-MM", help=Text("只看这个所属月份", "of this month only")),
     option(
         "--machine",
         type=click.IntRange(0, 65535),
@@ -157,9 +152,9 @@ def _calendar(home: Home) -> Mapping[str, int] | None:
         ),
     ),
     option(
-        "--since", type=_Day(), metavar="YYYY-MM-DD", help=Text("这一天起收到的", "that arrived on this day or later")
+        "--since", callback=_day, metavar="YYYY-MM-DD", help=Text("这一天起收到的", "that arrived on this day or later")
     ),
-    option("--until", type=_Day(), metavar="YYYY-MM-DD", help=Text("到这一天为止收到的", "that arrived by this day")),
+    option("--until", callback=_day, metavar="YYYY-MM-DD", help=Text("到这一天为止收到的", "that arrived by this day")),
     option(
         "--overdue",
         is_flag=True,
@@ -419,7 +414,7 @@ def _event_line(event: EventRow) -> Text:
     Text("本期申报与各机报税情况", "who has reported this period, per taxpayer and machine"),
     option(
         "--period",
-        type=_Month(),
+        callback=_month,
         metavar="YYYY-MM",
         help=Text("只看这个所属月份；默认列出所有月份", "of this month only; all of them by default"),
     ),

@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection
 from online_station.core.board import STAGE_OF, STAGES, Due, Line, Seen, Stage, due, latest_missed, lines
 from online_station.core.board import present_period as period_of
 from online_station.shell.records import Gap, QuarantinedRow, ReportRow
-from online_station.shell.schema import ACK, COMPANY, QUARANTINED, REPORT, STANDING
+from online_station.shell.schema import ACK, COMPANY, LEG, QUARANTINED, REPORT, STANDING
 from online_station.shell.store import WHOLE_REPORTS, report_row
 from shared.clock import CHINA
 from shared.model.standing import Standing
@@ -549,6 +549,98 @@ def open_months(store: Readable, today: date, *, calendar: Calendar = None) -> l
     )
     with store.reading() as connection:
         return [OpenMonth(due(str(r[0]), today, calendar), int(r[1])) for r in connection.execute(query)]
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """A report that only a person can move.
+
+    Attributes:
+        digest: The report.
+        stem: Its name.
+        taxpayer_id: Whose.
+        state: `failed` or `held`.
+        hold: Why it is held; empty for a failed one.
+        code: The bureau's code.
+        message: The bureau's own words.
+    """
+
+    digest: str
+    stem: str
+    taxpayer_id: str
+    state: OnlineState
+    hold: str
+    code: str
+    message: str
+
+
+def stuck(store: Readable, *, but: Collection[str], limit: int) -> list[Stuck]:
+    """Return the reports that a person has to see to, the oldest first.
+
+    Args:
+        store: The database.
+        but: Reasons of holds that are not meant.
+        limit: At most so many.
+    """
+    c = REPORT.c
+    query = (
+        sa.select(c.digest, c.stem, c.taxpayer_id, c.state, c.hold, c.code, c.message)
+        .where(c.state.in_([state.value for state in WITH_A_PERSON]), ~_overtaken())
+        .where(sa.or_(c.hold.is_(None), c.hold.not_in(list(but))))
+        .order_by(c.found_at, c.digest)
+        .limit(limit)
+    )
+    with store.reading() as connection:
+        return [
+            Stuck(r.digest, r.stem, r.taxpayer_id, OnlineState(r.state), r.hold or "", r.code, r.message)
+            for r in connection.execute(query)
+        ]
+
+
+def behind(store: Readable, period: str, before: Stage, *, limit: int) -> tuple[int, list[str]]:
+    """Return how many companies that have sent a report of a month are not as far as a stage, and the first of them."""
+    with store.reading() as connection:
+        slowest = _slowest(period, None, None).subquery()
+        condition = slowest.c.stage < STAGES.index(before)
+        number = int(connection.execute(sa.select(sa.func.count()).select_from(slowest).where(condition)).scalar_one())
+        first = sa.select(slowest.c.taxpayer_id).where(condition).order_by(slowest.c.taxpayer_id).limit(limit)
+        return number, [str(r[0]) for r in connection.execute(first)] if number else []
+
+
+@dataclass(frozen=True)
+class Away:
+    """A stick on which results left that have not been heard of since.
+
+    Attributes:
+        stick_id: The stick; empty for a medium that was never prepared.
+        label: What people call it.
+        results: How many results.
+        since: When the first of them left.
+    """
+
+    stick_id: str
+    label: str
+    results: int
+    since: datetime
+
+
+def sticks_away(store: Readable, before: datetime) -> list[Away]:
+    """Return the sticks with which results left before a time whose reports are not cleared, as far as is known here."""
+    later = LEG.alias("later_leg")
+    latest = sa.select(sa.func.max(later.c.id)).where(later.c.digest == LEG.c.digest, later.c.leg == "left")
+    query = (
+        sa.select(LEG.c.stick_id, LEG.c.label, sa.func.count(), sa.func.min(LEG.c.at))
+        .join(REPORT, REPORT.c.digest == LEG.c.digest)
+        .where(REPORT.c.state == OnlineState.STAGED.value, LEG.c.leg == "left", ~_overtaken())
+        .where(LEG.c.id == latest.scalar_subquery(), LEG.c.at < before.timestamp())
+        .group_by(LEG.c.stick_id, LEG.c.label)
+        .order_by(LEG.c.stick_id, LEG.c.label)
+    )
+    with store.reading() as connection:
+        return [
+            Away(str(r[0]), str(r[1]), int(r[2]), datetime.fromtimestamp(r[3], CHINA))
+            for r in connection.execute(query)
+        ]
 
 
 def names_of(store: Readable, taxpayers: Iterable[str]) -> dict[str, str]:

@@ -47,6 +47,7 @@ from online_station.shell.home import Home
 from online_station.shell.intake import Checkpoint, Harvest, Inboxes, Intake
 from online_station.shell.keyring import Keyring
 from online_station.shell.log import LOGGER
+from online_station.shell.meter import NO_METER, Meter
 from online_station.shell.quarantine import keep_copy
 from online_station.shell.records import AckRow, ReportRow, ResultRow
 from online_station.shell.staging import stage
@@ -121,6 +122,8 @@ class Pass:
 
 class Station:
     """One online station, owned by this process."""
+
+    meter: Meter = NO_METER
 
     def __init__(
         self,
@@ -249,6 +252,7 @@ class Station:
         seen = -1
         try:
             while not stop.is_set():
+                self.meter.turned()
                 watcher.ensure()
                 counter, due = self._look_at_the_store()
                 if counter != seen:
