@@ -10,7 +10,7 @@ import click
 
 from online_station.cli import base
 from online_station.cli.base import program
-from online_station.core.alarms import KIND_WORDS, Kind, Rules
+from online_station.core.alarms import Rules
 from online_station.shell import webhook
 from online_station.shell.alarm_book import LIMITS, AlarmBook, RobotRow, StandingAlarm
 from online_station.shell.home import Home
@@ -188,8 +188,8 @@ def _rules_line(rules: Rules) -> Text:
 
 
 def _alarm_line(each: StandingAlarm) -> Text:
-    at, kind = readable_time(each.raised_at), KIND_WORDS[Kind(each.alarm.kind)]
-    return Text(f"{at}  {kind.zh}：{each.alarm.text.zh}", f"{at}  {kind.en}: {each.alarm.text.en}")
+    at = readable_time(each.raised_at)
+    return Text(f"{at}  {each.alarm.text.zh}", f"{at}  {each.alarm.text.en}")
 
 
 _RULE_HELP: Final = {

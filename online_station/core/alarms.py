@@ -41,18 +41,6 @@ class Kind(StrEnum):
     KEY = "key"
 
 
-KIND_WORDS: Final[Mapping[Kind, Text]] = {
-    Kind.DEADLINE: Text("征期将到", "deadline near"),
-    Kind.SILENT: Text("没有送来", "sent nothing"),
-    Kind.FAULT: Text("报税失败", "failed"),
-    Kind.HELD: Text("暂不上传", "held"),
-    Kind.STICK: Text("U盘未归", "stick not back"),
-    Kind.BUREAU: Text("连不上税局", "bureau unreachable"),
-    Kind.DISK: Text("磁盘将满", "disk nearly full"),
-    Kind.KEY: Text("密钥将到期", "key expires"),
-}
-
-
 @dataclass(frozen=True)
 class Rules:
     """When something is an alarm.

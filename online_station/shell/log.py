@@ -38,14 +38,15 @@ _LONGEST: Final = 4000
 _LONGEST_TRACE: Final = 16_000
 
 _SECRETS: Final = (
-    (re.compile(r"(?P<kept>\b[a-z][a-z0-9+.-]*://)[^/\s@]*@", re.IGNORECASE), r"\g<kept>…@"),
-    (
-        re.compile(
-            r"(?P<kept>\b(?:key|access_token|token|sign|signature|secret|password|passwd|pwd|pin|口令|密码)"
-            r"[\"']?\s*[=:：]\s*[\"']?)[^&\s\"'<>,;，；]+",
-            re.IGNORECASE,
-        ),
-        r"\g<kept>…",
+    # user:password@ of an address; a parameter of a query; a word for a secret and what is said to be it
+    re.compile(r"(?P<kept>\b[a-z][a-z0-9+.-]*://)[^/\s@]*(?=@)", re.IGNORECASE),
+    re.compile(
+        r"(?P<kept>\b(?:key|access_token|token|sign|signature|secret|password|passwd|pwd|pin)=)[^&\s\"'<>,;]+",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        r"(?P<kept>(?:\b(?:password|passwd|pwd|pin|secret)\b|口令|密码)[\"']?\s*[:：]\s*[\"']?)[^\s\"'<>,;，；]+",
+        re.IGNORECASE,
     ),
 )
 
@@ -86,8 +87,8 @@ def write_log_settings(store: Store, settings: LogSettings) -> None:
 
 def scrubbed(text: str) -> str:
     """Return a text without what may be a secret in it."""
-    for pattern, kept in _SECRETS:
-        text = pattern.sub(kept, text)
+    for pattern in _SECRETS:
+        text = pattern.sub(r"\g<kept>…", text)
     return text
 
 
