@@ -123,6 +123,7 @@ def serving(address: Address, routes: Mapping[str, Route]) -> Iterator[Address]:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 64
 
     def __init__(self, address: Address, routes: Mapping[str, Route]) -> None:
         self.routes = routes

@@ -163,7 +163,11 @@ class _JsonLines(logging.Formatter):
             line |= {"event": "log", "message": _clean(record.getMessage())}
         if record.exc_info:
             line["trace"] = scrubbed(self.formatException(record.exc_info))[-_LONGEST_TRACE:]
-        return json.dumps(line, ensure_ascii=False)
+        return _LINE_ENDS.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(line, ensure_ascii=False))
+
+
+_LINE_ENDS: Final = re.compile(r"[\x85\u2028\u2029]")
+"""What JSON lets stand in a string and some readers take for the end of a line."""
 
 
 def _clean(value: object) -> object:
