@@ -25,6 +25,7 @@ from shared.clock import CHINA
 LOGGER: Final = logging.getLogger("taxferry.online")
 # Without the service nobody reads the log: verbs say in the operator's words what happened, and nothing beside them.
 LOGGER.addHandler(logging.NullHandler())
+_SPEAKERS: Final = (LOGGER, logging.getLogger("taxferry.jobs"))
 _EVENTS: Final = logging.getLogger("taxferry.online.events")
 _EVENTS.propagate = False  # people are told of events in words, by others
 _EVENTS.addHandler(logging.NullHandler())
@@ -105,12 +106,13 @@ def log_to(folder: Path, settings: LogSettings = LogSettings()) -> Logs:
     human.setFormatter(_Words("%(asctime)s %(levelname)s %(message)s"))
     machine = _rotating(folder / JSON_LOG, settings)
     machine.setFormatter(_JsonLines())
-    made = ((LOGGER, human), (LOGGER, machine), (_EVENTS, machine))
+    made = [(logger, handler) for logger in _SPEAKERS for handler in (human, machine)]
+    made.append((_EVENTS, machine))
     for logger, handler in made:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
-    LOGGER.propagate = False
-    return Logs(made)
+        logger.propagate = False
+    return Logs(tuple(made))
 
 
 def _rotating(path: Path, settings: LogSettings) -> RotatingFileHandler:

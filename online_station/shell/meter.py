@@ -111,19 +111,19 @@ class LifeSign(Meter):
         return self._monotonic() - self._last
 
 
-def this_node() -> str:
-    """Return the name of this machine, for what concerns it alone among several nodes."""
-    return platform.node() or "localhost"
+def place_of(node: str) -> str:
+    """Return what people call this machine, for what concerns it alone: its name as a node if it has one."""
+    return node or platform.node() or "localhost"
 
 
 class Reach(Meter):
     """Since when the bureau cannot be reached from this machine: kept in the database, so that a restart forgets nothing."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        """Remember in `store`; one row, written only when the answer changes."""
+    def __init__(self, store: Store, clock: Clock, place: str) -> None:
+        """Remember in `store` for a machine; one row, written only when the answer changes."""
         self._store, self._clock = store, clock
         self._lock = threading.Lock()
-        self._name = f"{_DOWN_SINCE}:{this_node()}"
+        self._name = f"{_DOWN_SINCE} {place}"
         self._since = _time(store.setting(self._name))
 
     @property

@@ -34,6 +34,7 @@ class Gauges:
         oldest_due_seconds: For how long the oldest of them has been due.
         inbox_files: How many files lie in the inbox.
         quarantined: How many files were set aside.
+        circuit_open: Whether the bureau is left alone for now.
         bureau_down_seconds: For how long the bureau could not be reached; 0 if it can.
         alarms: How many alarms of each kind stand.
     """
@@ -43,6 +44,7 @@ class Gauges:
     oldest_due_seconds: float = 0.0
     inbox_files: int = 0
     quarantined: int = 0
+    circuit_open: bool = False
     bureau_down_seconds: float = 0.0
     alarms: Mapping[str, int] = field(default_factory=dict)
 
@@ -135,8 +137,8 @@ class _Looking(Collector):
             ("taxferry_quarantined_files", "Files that were set aside.", seen.quarantined),
             (
                 "taxferry_bureau_circuit_open",
-                "1 while the bureau cannot be reached and is left alone.",
-                float(seen.bureau_down_seconds > 0),
+                "1 while the bureau is left alone because it could not be reached.",
+                float(seen.circuit_open),
             ),
             (
                 "taxferry_bureau_unreachable_seconds",

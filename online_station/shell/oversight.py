@@ -13,7 +13,7 @@ from online_station.shell.gateway import Gateway
 from online_station.shell.health import Address, Answer, checks_answer
 from online_station.shell.home import Home
 from online_station.shell.log import log_event
-from online_station.shell.meter import LifeSign, Meters, Reach
+from online_station.shell.meter import LifeSign, Meters, Reach, place_of
 from online_station.shell.metered import MeteredGateway
 from online_station.shell.metrics import PrometheusMeter
 from online_station.shell.setup import Settings, opened, read_settings
@@ -79,7 +79,7 @@ class Oversight:
         """
         with contextlib.ExitStack() as stack:
             store = stack.enter_context(opened(self._home))
-            reach = Reach(store, self._clock)
+            reach = Reach(store, self._clock, place_of(read_settings(self._home, store).node))
             self.meter.add(reach)
             where = None
             if metrics is not None:

@@ -22,9 +22,10 @@ from sqlalchemy.engine import Connection
 from online_station.core.board import STAGE_OF, STAGES, Due, Line, Seen, Stage, due, latest_missed, lines
 from online_station.core.board import present_period as period_of
 from online_station.shell.records import Gap, QuarantinedRow, ReportRow
-from online_station.shell.schema import ACK, COMPANY, LEG, QUARANTINED, REPORT, STANDING
+from online_station.shell.schema import ACK, COMPANY, HOST_LIMIT, LEG, QUARANTINED, REPORT, STANDING
 from online_station.shell.store import WHOLE_REPORTS, report_row
 from shared.clock import CHINA
+from shared.jobs.limits import Circuit
 from shared.model.standing import Standing
 from shared.states import OnlineState
 
@@ -390,6 +391,15 @@ def due_now(store: Readable, now: datetime) -> tuple[int, datetime | None]:
                 since = datetime.fromtimestamp(row[1], CHINA)
                 oldest = since if oldest is None else min(oldest, since)
     return number, oldest
+
+
+def circuit_is_open(store: Readable) -> bool:
+    """Return whether the bureau is left alone for now, because it could not be reached."""
+    with store.reading() as connection:
+        closed = Circuit.CLOSED.value
+        return (
+            connection.execute(sa.select(HOST_LIMIT.c.name).where(HOST_LIMIT.c.circuit != closed)).first() is not None
+        )
 
 
 # The board

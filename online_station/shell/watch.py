@@ -28,7 +28,7 @@ from online_station.shell import queries, webhook
 from online_station.shell.alarm_book import AlarmBook
 from online_station.shell.home import Home
 from online_station.shell.log import LOGGER, log_event
-from online_station.shell.meter import Meter, Reach, this_node
+from online_station.shell.meter import Meter, Reach, place_of
 from online_station.shell.metrics import Gauges
 from online_station.shell.setup import Settings, opened, read_settings
 from online_station.shell.store import Store
@@ -45,8 +45,10 @@ _MOST_COUNTED: Final = 100_000
 Send = Callable[[webhook.Robot, webhook.Parcel], None]
 
 
-def look(store: Store, home: Home, now: datetime, rules: Rules, *, down_for: timedelta, key_days: int | None) -> Facts:
-    """Return what is so now, by questions to the database and to the disk."""
+def look(
+    store: Store, home: Home, now: datetime, rules: Rules, *, place: str, down_for: timedelta, key_days: int | None
+) -> Facts:
+    """Return what is so now, by questions to the database and to the disk of this machine, which is called `place`."""
     today = now.astimezone(CHINA).date()
     period = queries.present_period(now)
     month = due(period, today, _calendar(home, now))
@@ -60,7 +62,7 @@ def look(store: Store, home: Home, now: datetime, rules: Rules, *, down_for: tim
     names = queries.names_of(store, (each.taxpayer_id for each in stuck))
     away = queries.sticks_away(store, now - timedelta(days=rules.stick_days))
     return Facts(
-        place=this_node(),
+        place=place,
         due=month,
         behind=behind,
         silent=silent,
@@ -159,8 +161,15 @@ class Watch(threading.Thread):
         """Look once, and send what is to be sent."""
         book, now = AlarmBook(store), self._clock.now()
         settings, rules = read_settings(self._home, store), book.rules()
-        down_for = self._reach.down_for(now)
-        facts = look(store, self._home, now, rules, down_for=down_for, key_days=self._key_days(settings, now))
+        facts = look(
+            store,
+            self._home,
+            now,
+            rules,
+            place=place_of(settings.node),
+            down_for=self._reach.down_for(now),
+            key_days=self._key_days(settings, now),
+        )
         changes = book.note(alarms(facts, rules), now, rules, facts.place)
         for event, found in (("raised", changes.raised), ("repeated", changes.repeated)):
             for alarm in found:
@@ -210,6 +219,7 @@ def gauges(store: Store, inbox: Path, reach: Reach, now: datetime) -> Gauges:
         oldest_due_seconds=0.0 if oldest is None else max(0.0, (now - oldest).total_seconds()),
         inbox_files=files_in(inbox),
         quarantined=reports["quarantined"],
+        circuit_open=queries.circuit_is_open(store),
         bureau_down_seconds=reach.down_for(now).total_seconds(),
         alarms=AlarmBook(store).counts(),
     )

@@ -31,7 +31,7 @@ from online_station.core.board import due
 from online_station.core.decide import HoldReason
 from online_station.shell import webhook
 from online_station.shell.alarm_book import EXPIRES, LIMITS, AlarmBook
-from online_station.shell.meter import LifeSign, Meters, Reach, this_node
+from online_station.shell.meter import LifeSign, Meters, Reach
 from online_station.shell.schema import COMPANY, LEG, NOTICE, REPORT, SETTING
 from online_station.shell.setup import opened, read_settings
 from online_station.shell.watch import Watch, files_in, look
@@ -457,7 +457,7 @@ def seen(station, **changes):
         desk.home,
         desk.clock.now(),
         RULES,
-        **{"down_for": timedelta(), "key_days": None, **changes},
+        **{"place": "pc1", "down_for": timedelta(), "key_days": None, **changes},
     )
 
 
@@ -497,18 +497,20 @@ def test_what_is_wrong_is_found_in_the_database(station):
 
 def test_the_bureau_is_out_of_reach_since_it_was_first_not_reached(station):
     desk, store = station
-    reach = Reach(store, desk.clock)
+    reach = Reach(store, desk.clock, "pc1")
     assert reach.down_for(NOW) == timedelta()
     reach.asked("trust", "unreachable")
     desk.clock.advance(minutes=20)
     reach.asked("status", "unreachable")
     reach.asked("upload", "unknown")
-    assert Reach(store, desk.clock).down_for(desk.clock.now()) == timedelta(minutes=20), "a restart forgets nothing"
+    assert Reach(store, desk.clock, "pc1").down_for(desk.clock.now()) == timedelta(minutes=20), (
+        "a restart forgets nothing"
+    )
     (alarm,) = alarms(seen(station, down_for=timedelta(minutes=31)), Rules(free_gib=0))
-    assert alarm.key == f"bureau:{this_node()}"
+    assert alarm.key == "bureau:pc1"
     reach.asked("status", "refused")
     assert reach.down_since is None
-    assert Reach(store, desk.clock).down_since is None
+    assert Reach(store, desk.clock, "pc1").down_since is None
 
 
 def test_files_in_the_inbox_and_in_the_folders_of_companies_are_counted(tmp_path):
@@ -523,7 +525,9 @@ def test_files_in_the_inbox_and_in_the_folders_of_companies_are_counted(tmp_path
 
 
 def watch_of(desk, store, send=None):
-    return Watch(desk.home, desk.clock, threading.Event(), Reach(store, desk.clock), Meters(LifeSign()), send=send)
+    return Watch(
+        desk.home, desk.clock, threading.Event(), Reach(store, desk.clock, "pc1"), Meters(LifeSign()), send=send
+    )
 
 
 def test_a_robot_is_told_once_of_a_fault_and_once_of_its_end(station, robot):
@@ -583,7 +587,7 @@ def test_the_watch_ends_with_the_service_and_survives_what_goes_wrong(station):
             seen_twice.set()
             return timedelta()
 
-    watch = Watch(desk.home, desk.clock, stop, Broken(store, desk.clock), Meters(), every=0.01)
+    watch = Watch(desk.home, desk.clock, stop, Broken(store, desk.clock, "pc1"), Meters(), every=0.01)
     watch.start()
     assert seen_twice.wait(20)
     stop.set()

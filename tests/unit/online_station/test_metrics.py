@@ -217,7 +217,7 @@ def test_the_database_is_asked_once_for_many_looks():
 
     def look():
         looks.append(1)
-        return Gauges(reports={"held": 3}, due=2, alarms={"disk": 1}, bureau_down_seconds=5.0)
+        return Gauges(reports={"held": 3}, due=2, alarms={"disk": 1}, circuit_open=True)
 
     meter = PrometheusMeter(look, LifeSign())
     assert looks == [], "to be registered is no question"
