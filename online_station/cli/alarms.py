@@ -232,9 +232,7 @@ def alarms_test(context: Context, name: str | None) -> Outcome:
         robots = [row.robot for row in AlarmBook(store).robots() if name is None or row.robot.name == name]
     if not robots:
         raise NotFound(what=name or "alarms")
-    words = Text(
-        f"测试：告警会这样送到（{settings.station_id}）", f"a test: alarms arrive like this ({settings.station_id})"
-    )
+    words = Text("告警会这样送到；看到这条就说明设置好了", "alarms arrive like this; who reads it has set it up well")
     said = [Said("test", "test", "test", now, words)]
     told: list[str] = []
     errors: list[RobotSilent] = []

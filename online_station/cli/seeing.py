@@ -133,7 +133,10 @@ def _calendar(home: Home) -> Mapping[str, int] | None:
         multiple=True,
         type=click.Choice([state.value for state in OnlineState]),
         metavar="STATE",
-        help=Text("只看这种状态；可以写几次", "in this state only; can be given several times"),
+        help=Text(
+            "只看这种状态（failed、held、staged …）；可以写几次",
+            "in this state only (failed, held, staged …); can be given several times",
+        ),
     ),
     option("--period", callback=_month, metavar="YYYY-MM", help=Text("只看这个所属月份", "of this month only")),
     option(

@@ -22,7 +22,7 @@ from online_station.core.story import service_line
 from online_station.shell.health import Address, parse_address
 from online_station.shell.home import Home
 from online_station.shell.intake import Harvest
-from online_station.shell.log import log_to, logging_too, read_log_settings, stop_logging
+from online_station.shell.log import log_event, log_to, logging_too, read_log_settings, stop_logging
 from online_station.shell.oversight import Oversight
 from online_station.shell.runner import THREADS
 from online_station.shell.setup import at_work, opened, read_settings
@@ -302,6 +302,8 @@ def run(context: Context, no_sticks: bool, threads: int, metrics: str | None) ->
         before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             ready = {"event": "ready", "at": format_time(base.CLOCK.now()), "inbox": str(station.intake.inboxes.root)}
+            log_event(ready)
+            beside.callback(log_event, {"event": "stopped"})
             context.emit(ready if where is None else {**ready, "metrics": f"{where.url}/metrics"})
             context.say(
                 Text(

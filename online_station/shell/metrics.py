@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -54,6 +54,7 @@ class PrometheusMeter(Meter):
 
     def __init__(self, look: Callable[[], Gauges], life: LifeSign) -> None:
         """Ask `look` for what is not counted here, each time somebody wants to know."""
+        disable_created_metrics()  # type: ignore[no-untyped-call,unused-ignore]
         self.registry = CollectorRegistry()
         self._asked = Counter(
             "taxferry_bureau_requests",

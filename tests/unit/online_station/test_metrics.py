@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -290,6 +292,15 @@ def test_a_loop_that_stands_still_is_not_healthy(station_desk):
         assert (status, json.loads(body)["checks"]) == (503, {"working": False})
         over.meter.turned()
         assert get(where, "/healthz")[0] == 200
+
+
+def test_the_manual_names_the_metrics_that_are_served():
+    manual = (Path(__file__).parents[3] / "docs/howto/monitoring.md").read_text(encoding="utf-8")
+    meter = PrometheusMeter(Gauges, LifeSign())
+    served = set()
+    for family in text_string_to_metric_families(meter.page("")[0].decode()):
+        served.add(f"{family.name}_total" if family.type == "counter" else family.name)
+    assert set(re.findall(r"taxferry_[a-z_]+", manual)) == served
 
 
 @pytest.mark.parametrize("broken", ["inbox", "key"])
