@@ -300,15 +300,17 @@ def gaps(store: Readable, taxpayer: str | None = None) -> list[Gap]:
     """Return what is missing between the copies of each card that arrived here."""
     c = REPORT.c
     before = sa.func.lag(c.sequence).over(partition_by=c.card_no, order_by=c.sequence)
-    inner = sa.select(c.card_no, c.sequence, before.label("before"), c.digest)
+    # Only what the index of cards holds: the few rows that follow a gap are looked up afterwards.
+    inner = sa.select(c.card_no, c.sequence, before.label("before"))
     if taxpayer is not None:
         inner = inner.where(c.taxpayer_id == taxpayer)
     copies = inner.subquery()
     query = (
         sa.select(c.taxpayer_id, c.machine_no, c.card_no, copies.c.before, copies.c.sequence)
-        .join(copies, copies.c.digest == c.digest)
+        .distinct()
+        .join(copies, sa.and_(copies.c.card_no == c.card_no, copies.c.sequence == c.sequence))
         .where(copies.c.sequence > copies.c.before + 1)
-        .order_by(c.taxpayer_id, c.machine_no, c.card_no, c.sequence)
+        .order_by(c.taxpayer_id, c.machine_no, c.card_no, copies.c.sequence)
     )
     with store.reading() as connection:
         return [
@@ -495,7 +497,7 @@ def board_page(
         shown = found[:limit] if limit is not None else found
         whole = len(shown)
         if more or after is not None:
-            whole = sum(sum(_by_stage(connection, each, taxpayer, only).values()) for each in months)
+            whole = sum(_count_lines(connection, each, taxpayer, only) for each in months)
     key = _key(0.0, f"{shown[-1].period} {shown[-1].taxpayer_id}") if more else None
     return Page(tuple(shown), key, whole)
 
@@ -735,6 +737,13 @@ def _by_stage(connection: Connection, period: str, taxpayer: str | None, only: O
     slowest = _slowest(period, taxpayer, only).subquery()
     rows = connection.execute(sa.select(slowest.c.stage, sa.func.count()).group_by(slowest.c.stage)).all()
     return {STAGES[r[0]]: int(r[1]) for r in sorted(rows, key=lambda r: int(r[0]))}
+
+
+def _count_lines(connection: Connection, period: str, taxpayer: str | None, only: Only | None) -> int:
+    if only is not None:
+        return sum(_by_stage(connection, period, taxpayer, only).values())
+    companies = sa.select(REPORT.c.taxpayer_id).distinct().where(*_counts_in(period, taxpayer)).subquery()
+    return int(connection.execute(sa.select(sa.func.count()).select_from(companies)).scalar_one())
 
 
 def _lines(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 from calendar import monthrange
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cache
@@ -173,7 +174,9 @@ def standing(row: dict[str, Any], machines: Sequence[int] = (0,)) -> str:
 
 def _reports(chance: random.Random, companies: int, periods: Sequence[str]) -> Iterator[dict[str, Any]]:
     moment = NOW.timestamp() - 86400.0 * 30 * len(periods)
+    copied: Counter[tuple[int, int]] = Counter()
     for number, period in enumerate(periods):
+        present = number == len(periods) - 1
         for company in range(companies):
             if company % 10 == 9:
                 continue
@@ -182,11 +185,17 @@ def _reports(chance: random.Random, companies: int, periods: Sequence[str]) -> I
                 for copy in range(copies):
                     moment += chance.random()
                     last = copy == copies - 1
-                    state = chance.choice(STATES) if last else OnlineState.FAILED
-                    found = datetime.fromtimestamp(moment, NOW.tzinfo)
-                    sequence = number * 2 + copy + 1
+                    settled = not present and chance.random() < 0.9
+                    state = OnlineState.ACKNOWLEDGED if settled else chance.choice(STATES)
+                    # A copy of every fiftieth company was lost on its way.
+                    copied[company, machine] += 1 + (company % 50 == 7 and number == 1)
                     yield report_values(
-                        company, period=period, machine=machine, state=state, sequence=sequence, found=found
+                        company,
+                        period=period,
+                        machine=machine,
+                        state=state if last else OnlineState.FAILED,
+                        sequence=copied[company, machine],
+                        found=datetime.fromtimestamp(moment, NOW.tzinfo),
                     )
         moment += 86400.0 * 20
 
