@@ -941,6 +941,12 @@ class RobotSilent(StationError):
         "check the address, the secret and this PC's Internet, then run alarms test again",
     )
 
+    @property
+    def reason(self) -> Text:
+        """Why, without naming the robot again."""
+        reason = self.context.get("reason")
+        return reason if isinstance(reason, Text) else Text(str(reason), str(reason))
+
 
 class InternalError(StationError):
     """A defect of the program itself, caught at its outermost edge."""

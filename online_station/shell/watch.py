@@ -194,7 +194,7 @@ class Watch(threading.Thread):
                     self._send(batch.robot, request)
             except RobotSilent as error:
                 self._meter.told(batch.robot.kind, "failed")
-                expired = book.failed(batch, error.text, now)
+                expired = book.failed(batch, error.reason, now)
                 LOGGER.warning("%s%s", error, f" ({expired} given up)" if expired else "")
             else:
                 self._meter.told(batch.robot.kind, "ok")

@@ -564,6 +564,9 @@ def test_a_robot_that_is_down_holds_nobody_up_and_is_told_when_it_is_back(statio
         send(to, request)
 
     watch = watch_of(desk, store, flaky)
+    watch.once(store)
+    (down,) = [row for row in book.robots() if row.robot.name == "坏的"]
+    assert (down.failed_at, down.failure.zh, down.waiting) == (NOW, "down", 1)
     for _ in range(6):
         watch.once(store)
         desk.clock.advance(minutes=2)
