@@ -906,6 +906,48 @@ class StoreUnreachable(StationError):
     )
 
 
+class MetricsUnavailable(ConfigurationError):
+    """The address for metrics and health cannot be listened on."""
+
+    code = "B5021"
+    message = Text("指标地址 {address} 用不了：{reason}", "metrics cannot be served at {address}: {reason}")
+    safe = Text("服务没有启动，数据没有改动", "the service was not started, and no data was changed")
+    hint = Text(
+        "换一个端口（例如 run --metrics 127.0.0.1:9465），或不带 --metrics 启动",
+        "name another port (like run --metrics 127.0.0.1:9465), or start without --metrics",
+    )
+
+
+class RobotInvalid(ConfigurationError):
+    """Where alarms are to be sent to cannot be used."""
+
+    code = "B5022"
+    message = Text("告警的接收地址不能使用：{reason}", "alarms cannot be sent there: {reason}")
+    safe = Text("原来的设置没有改动", "what was set before is unchanged")
+    hint = Text(
+        "按上面的原因改正后再执行 alarms set；地址从群机器人的设置页复制",
+        "correct what is named above and run alarms set again; copy the address from the robot's page of settings",
+    )
+
+
+class RobotSilent(StationError):
+    """A robot did not take a message."""
+
+    code = "B5023"
+    message = Text("“{robot}”没有收下消息：{reason}", "'{robot}' did not take the message: {reason}")
+    safe = Text("告警都还在，服务会再送", "the alarms are kept, and the service sends them again")
+    hint = Text(
+        "检查地址、密钥和本机能否上网，改正后再执行 alarms test",
+        "check the address, the secret and this PC's Internet, then run alarms test again",
+    )
+
+    @property
+    def reason(self) -> Text:
+        """Why, without naming the robot again."""
+        reason = self.context.get("reason")
+        return reason if isinstance(reason, Text) else Text(str(reason), str(reason))
+
+
 class InternalError(StationError):
     """A defect of the program itself, caught at its outermost edge."""
 
