@@ -124,7 +124,28 @@ COMPANY: Final = sa.Table(
     sa.Column("pin_file", sa.Text, nullable=False),
     sa.Column("added_at", sa.Float, nullable=False),
 )
-_LATER_TABLES: Final = frozenset({"leg", "company"})
+ARCHIVE: Final = sa.Table(
+    "archive",
+    _METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("period", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("made_at", sa.Float, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+)
+ARCHIVED: Final = sa.Table(
+    "archived",
+    _METADATA,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("archive", sa.Text, nullable=False, index=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("cleaned", sa.Boolean, nullable=False),
+)
+"""What lies in an archive. A report's own row stays: its digest is known for ever, and so is how it ended."""
+_LATER_TABLES: Final = frozenset({"leg", "company", "archive", "archived"})
 
 
 def _first_release(connection: Connection) -> None:
@@ -142,7 +163,13 @@ def _companies(connection: Connection) -> None:
     COMPANY.create(connection)
 
 
+def _archives(connection: Connection) -> None:
+    """Remember what was moved into archives."""
+    for table in (ARCHIVE, ARCHIVED):
+        table.create(connection)
+
+
 Migration = Callable[[Connection], None]
-MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies)
+MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies, _archives)
 """`MIGRATIONS[n]` takes a database from schema version n to n + 1; entries are only ever added."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
