@@ -26,6 +26,31 @@ from shared.text import Text
     option("--inbox", type=FOLDER, metavar="DIR", help=Text("收件文件夹", "where files from the invoicing PCs arrive")),
     option("--outbox", type=FOLDER, metavar="DIR", help=Text("发件文件夹", "where results are put")),
     option("--proxy", metavar="URL", help=Text("HTTP 代理", "an HTTP proxy")),
+    option(
+        "--database",
+        metavar="URL",
+        help=Text(
+            "几台上网机共用的 PostgreSQL 数据库，如 postgresql://用户@主机/库；不写则用本机文件",
+            "the PostgreSQL database that several nodes share, postgresql://user@host/name; a file of this PC otherwise",
+        ),
+    ),
+    option(
+        "--at-once",
+        type=int,
+        metavar="N",
+        help=Text(
+            "服务同时向税局发出的请求数（各台合计，默认 6）",
+            "requests to the bureau at the same time, over all nodes (6)",
+        ),
+    ),
+    option(
+        "--per-second",
+        type=float,
+        metavar="N",
+        help=Text(
+            "服务每秒开始的请求数（各台合计，默认 10）", "requests to the bureau per second, over all nodes (10)"
+        ),
+    ),
     option("--ca-file", type=FILE, metavar="FILE", help=Text("TLS 证书文件（PEM）", "certificates for TLS (PEM)")),
 )
 def init(
@@ -38,6 +63,9 @@ def init(
     outbox: Path | None,
     proxy: str | None,
     ca_file: Path | None,
+    database: str | None,
+    at_once: int | None,
+    per_second: float | None,
 ) -> Outcome:
     """Make the station."""
     made = initialise(
@@ -51,6 +79,9 @@ def init(
         proxy=proxy,
         ca_file=ca_file,
         clock=base.CLOCK,
+        database=database,
+        at_once=at_once,
+        per_second=per_second,
     )
     settings = made.settings
     root = fingerprint(made.root)

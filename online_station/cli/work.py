@@ -7,6 +7,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Final
+
+import click
 
 from online_station.cli import base
 from online_station.cli.base import program
@@ -18,8 +21,9 @@ from online_station.core.story import service_line
 from online_station.shell.home import Home
 from online_station.shell.intake import Harvest
 from online_station.shell.log import log_to, stop_logging
-from online_station.shell.runner import Pass
+from online_station.shell.runner import THREADS
 from online_station.shell.setup import at_work, opened, read_settings
+from online_station.shell.steps import Pass
 from online_station.shell.store import Store
 from online_station.shell.trust import Trust
 from online_station.shell.visiting import Visiting
@@ -39,6 +43,8 @@ from shared.errors import (
 )
 from shared.states import ONLINE_TERMINAL, OnlineState
 from shared.text import Text
+
+_UNFINISHED: Final = frozenset(OnlineState) - ONLINE_TERMINAL
 
 
 def _exit_code(done: Pass) -> ExitCode:
@@ -75,8 +81,7 @@ def _harvest_words(harvest: Harvest) -> list[Text]:
 
 
 def _pass_outcome(done: Pass, store: Store, extra: dict[str, object]) -> Outcome:
-    rows = store.reports()
-    concerned = [r for r in rows if r.digest in done.moved or r.digest in done.answers]
+    concerned = store.some({*done.moved, *done.answers})
     lines = _harvest_words(done.harvest)
     lines.extend(line_of(r) for r in concerned)
     lines.extend(Text(f"已放入发件文件夹：{p.name}", f"staged: {p.name}") for p in done.staged)
@@ -103,11 +108,10 @@ def _pass_outcome(done: Pass, store: Store, extra: dict[str, object]) -> Outcome
         "items": [item(r) for r in concerned],
         **extra,
     }
-    open_rows = [r for r in rows if r.state not in ONLINE_TERMINAL]
     return Outcome(
         data,
         lines,
-        next_action=next_of(concerned) or next_of(open_rows),
+        next_action=next_of(concerned) or next_of(store.reports(_UNFINISHED)),
         warnings=[*done.warnings, *done.harvest.warnings],
         errors=once_each([*done.harvest.rejected, *done.problems]),
         exit_code=_exit_code(done),
@@ -172,11 +176,7 @@ def results(context: Context) -> Outcome:
         with at_work(home, base.CLOCK) as station:
             done = station.ask_now()
             outcome = _pass_outcome(done, station.store, {})
-            items = [
-                {**item(row), "outcome": done.answers[row.digest]}
-                for row in station.store.reports()
-                if row.digest in done.answers
-            ]
+            items = [{**item(row), "outcome": done.answers[row.digest]} for row in station.store.some(done.answers)]
     except StationBusy:
         return _ask_the_service(home)
     code = outcome.exit_code
@@ -262,8 +262,15 @@ def _hand_to_the_service(home: Home, file: Path) -> Outcome:
         is_flag=True,
         help=Text("不自动传输插上的U盘", "leave sticks that are plugged in alone"),
     ),
+    option(
+        "--threads",
+        type=click.IntRange(1, 64),
+        default=THREADS,
+        metavar="N",
+        help=Text(f"同时办理的件数，默认 {THREADS}", f"how many steps are done at once ({THREADS})"),
+    ),
 )
-def run(context: Context, no_sticks: bool) -> Outcome:
+def run(context: Context, no_sticks: bool, threads: int) -> Outcome:
     """Work until SIGTERM or Ctrl-C."""
     home = Home(context.home)
     stop, wake = threading.Event(), threading.Event()
@@ -290,17 +297,17 @@ def run(context: Context, no_sticks: bool) -> Outcome:
             visiting = None if no_sticks else Visiting(home, base.CLOCK, stop, wake, stick_verbs.narrator(context))
             if visiting is not None:
                 visiting.start()
-            station.run(stop, wake)
+            station.run(stop, wake, threads=threads)
             if visiting is not None:
                 visiting.join()
         finally:
             for number, old in before.items():
                 signal.signal(number, old)
             stop_logging(handler)
-        rows = [r for r in station.store.reports() if r.state not in ONLINE_TERMINAL]
+        left = station.store.count_open()
     return Outcome(
-        {"event": "stopped", "open": len(rows)},
-        [Text(f"服务已停止，未完成的报告 {len(rows)} 个", f"the service has stopped; {len(rows)} report(s) are open")],
+        {"event": "stopped", "open": left},
+        [Text(f"服务已停止，未完成的报告 {left} 个", f"the service has stopped; {left} report(s) are open")],
     )
 
 

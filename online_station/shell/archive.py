@@ -12,16 +12,19 @@ place), and files whose archive is sealed are removed then.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from online_station.shell import archive_file
+from online_station.shell import files as blobs
 from online_station.shell.archived import (
     LOG,
     QUARANTINED,
@@ -35,7 +38,7 @@ from online_station.shell.archived import (
 from online_station.shell.home import Home
 from online_station.shell.log import LOGGER
 from online_station.shell.records import ReportRow
-from online_station.shell.schema import ACK, ARCHIVE, ARCHIVED, EVENT, LEG, RESULT
+from online_station.shell.schema import ACK, ARCHIVE, ARCHIVED, BLOB, EVENT, LEG, RESULT
 from online_station.shell.schema import QUARANTINED as SET_ASIDE
 from online_station.shell.schema import REPORT as REPORTS
 from online_station.shell.store import ACK_DELIVERED, ACK_REFUSED, Store
@@ -223,13 +226,11 @@ class Archivist:
                 "acks": rows(ACK, ACK.c.taken_at),
             }
         home, report = self._home, found[0]
-        candidates = [
-            ("spool", home.report_file(digest)),
-            ("results", home.receipt_file(digest)),
-            *(("results", home.result_file(digest, r["result_no"])) for r in facts["results"]),
-            *(("spool", home.ack_file(a["sha256"])) for a in facts["acks"]),
-        ]
-        files = tuple((f"{folder}/{path.name}", path) for folder, path in candidates if path.is_file())
+        kept = _kept(digest, [r["result_no"] for r in facts["results"]], [a["sha256"] for a in facts["acks"]])
+        for place, name in kept.items():
+            with contextlib.suppress(FileNotFoundError):  # nobody has it: there was none, or a person removed it
+                self._store.bring(home.root / place, name)
+        files = tuple((place, home.root / place) for place in kept if (home.root / place).is_file())
         return _Thing(REPORT, digest, period, report["changed_at"], facts, files, report["file_sha256"])
 
     # Writing
@@ -355,8 +356,7 @@ class Archivist:
         )
         with self._store.reading() as connection:
             found = connection.execute(query).all()
-            shared = connection.dialect.name != "sqlite"
-        ours = not shared or self._folder.is_relative_to(self._home.root)
+        ours = not self._store.is_shared or self._folder.is_relative_to(self._home.root)
         for row in found:
             if ours or row.made_at < (now - _ABANDONED).timestamp():
                 (self._folder / row.name).unlink(missing_ok=True)
@@ -371,6 +371,7 @@ class Archivist:
         digests = {acks.get(stem, stem) for stem in lying}
         with self._store.reading() as connection:
             query = sa.select(ARCHIVED.c.key).where(ARCHIVED.c.kind == REPORT, ARCHIVED.c.cleaned)
+            query = query.where(ARCHIVED.c.archive.in_(self._within_reach()))
             again = sorted(digests & set(connection.execute(query).scalars()))
         if again:
             with self._store.writing() as connection:
@@ -384,6 +385,9 @@ class Archivist:
         query = sa.select(ARCHIVED.c.kind, ARCHIVED.c.key, ARCHIVED.c.archive).where(ARCHIVED.c.cleaned.is_(False))
         with self._store.reading() as connection:
             left = connection.execute(query.order_by(ARCHIVED.c.archive, ARCHIVED.c.key)).all()
+        if self._store.is_shared:  # what another node has archived it cleans away itself
+            near = self._within_reach()
+            left = [row for row in left if row.archive in near]
         manifests: dict[str, archive_file.Manifest] = {}
         for start in range(0, len(left), _BATCH):
             some = left[start : start + _BATCH]
@@ -407,9 +411,15 @@ class Archivist:
                     sync_directory(folder)
             with self._store.writing() as connection:
                 for row in cleaned:
+                    if row.kind == REPORT and self._store.is_shared:
+                        names = list(_kept_by(connection, row.key).values())
+                        connection.execute(sa.delete(BLOB).where(BLOB.c.name.in_(names)))
                     which = (ARCHIVED.c.kind == row.kind) & (ARCHIVED.c.key == row.key)
                     connection.execute(sa.update(ARCHIVED).where(which).values(cleaned=True))
             self._checkpoint("archive cleaned")
+
+    def _within_reach(self) -> set[str]:
+        return {row.name for row in archives(self._store) if path_of(row, self._folder).is_file()}
 
     def _where(self, name: str) -> Path:
         for row in archives(self._store):
@@ -436,6 +446,22 @@ class Archivist:
         except FileNotFoundError:
             return 0
         return member.size_bytes
+
+
+def _kept(digest: str, result_nos: Iterable[int], acks: Iterable[str]) -> dict[str, str]:
+    """Return where a report's files lie in a home, and their names in a database that several nodes share."""
+    return {
+        f"spool/{digest}.dat": blobs.report_name(digest),
+        f"results/{digest}-receipt.txt": blobs.receipt_name(digest),
+        **{f"results/{digest}-{number}.txt": blobs.result_name(digest, number) for number in result_nos},
+        **{f"spool/{sha256}.ack": blobs.ack_name(sha256) for sha256 in acks},
+    }
+
+
+def _kept_by(connection: Connection, digest: str) -> dict[str, str]:
+    numbers = connection.execute(sa.select(RESULT.c.result_no).where(RESULT.c.digest == digest)).scalars()
+    acks = connection.execute(sa.select(ACK.c.sha256).where(ACK.c.digest == digest)).scalars()
+    return _kept(digest, list(numbers), list(acks))
 
 
 def _event(at: float, digest: str, event: str, state: str, note: str) -> dict[str, object]:
@@ -505,6 +531,10 @@ def bring_back(home: Home, store: Store, folder: Path, row: ReportRow, now: date
             for table, rows in ((EVENT, facts["events"]), (LEG, facts["legs"])):
                 for each in rows:
                     insert_new(connection, table, each)  # under the numbers that they had: their order stays
+            if store.is_shared:
+                for place, name in _kept_by(connection, row.digest).items():
+                    if (home.root / place).is_file():
+                        blobs.put_file(connection, name, home.root / place)
             recipients = facts["report"]["recipients"]
             connection.execute(sa.update(REPORTS).where(REPORTS.c.digest == row.digest).values(recipients=recipients))
             state, at = row.state.value, now.timestamp()

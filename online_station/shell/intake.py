@@ -363,6 +363,7 @@ class Intake:
             recipients=json.dumps([[r.issuer_der.hex(), str(r.serial)] for r in proven.recipients]),
             now=now,
             note=shown_name(path.name),
+            content=self._home.report_file(proven.digest),
         )
         self._checkpoint("report noted")
         if remove:
@@ -414,7 +415,7 @@ class Intake:
         if not kept.exists():
             write_durably(kept, data)
         self._checkpoint("ack kept")
-        new = self._store.add_ack(proven.body_sha256, ack.report_digest, ack.name.stem, now)
+        new = self._store.add_ack(proven.body_sha256, ack.report_digest, ack.name.stem, now, data)
         self._checkpoint("ack noted")
         self._remove(found.path, before)
         return ack.report_digest, new, proven.warnings

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from online_station.shell.archive import DEFAULT_DAYS, Archivist
 from online_station.shell.home import Home
 from online_station.shell.log import LOGGER
+from online_station.shell.setup import read_settings
 from online_station.shell.store import Store
 from shared.clock import CHINA, Clock
 from shared.errors import StationBusy, TaxferryError, UsageError
@@ -23,6 +24,7 @@ _HOURS: Final = timedelta(hours=3)
 """For so long after its time the daily work may begin: a PC that was off then does not begin at noon."""
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 _JOIN_SECONDS: Final = 10.0
+_RAN_ON: Final = "archive_ran_on"
 
 
 def parse_daily(text: str) -> time:
@@ -80,24 +82,23 @@ class QuietHour:
 
     def look(self, now: datetime) -> bool:
         """Archive if it is time and was not done today; return whether it was done now."""
-        settings = self._store.settings()
-        at = settings.get("archive_at", "")
-        mark = f"archive_ran_on:{settings.get('station_id', '')}"
+        at = self._store.setting("archive_at") or ""
         local = now.astimezone(CHINA)
-        if not at or settings.get(mark) == f"{local:%Y-%m-%d}":
+        if not at or self._store.setting(_RAN_ON) == f"{local:%Y-%m-%d}":
             return False
         begins = datetime.combine(local.date(), parse_daily(at), CHINA)
         if not begins <= local < begins + _HOURS:
             return False
+        settings = read_settings(self._home, self._store)
         archivist = Archivist(
             self._home,
             self._store,
-            station=settings.get("station_id", ""),
+            station=settings.station_id,
             folder=archive_folder(self._home, self._store),
-            outbox=Path(settings["outbox"]),
+            outbox=settings.outbox,
         )
         done = archivist.run(now, older_than=timedelta(days=archive_days(self._store)))
-        self._store.set(**{mark: f"{local:%Y-%m-%d}"})
+        self._store.set(**{_RAN_ON: f"{local:%Y-%m-%d}"})
         LOGGER.info("archive: %d report(s), %d other file(s)", done.reports, done.others)
         for problem in done.problems:
             LOGGER.warning("archive: %s", problem.zh)

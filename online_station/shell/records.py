@@ -81,6 +81,21 @@ class AckRow:
 
 
 @dataclass(frozen=True)
+class FileFacts:
+    """What recognises a report's file.
+
+    Attributes:
+        digest: The report.
+        stem: Its name.
+        size_bytes: Its length.
+    """
+
+    digest: str
+    stem: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class LegRow:
     """A report that came by a stick, or a result that left on one.
 

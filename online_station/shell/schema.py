@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Collection
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+
+from shared.jobs.database import add_missing
+from shared.jobs.limiter import limit_table
+from shared.jobs.rows import job_columns, job_indexes
+
+
+def _job_columns(but: Collection[str]) -> list[sa.Column[Any]]:
+    """Return the columns of a job, but for those that the table of the first release had already."""
+    return [column for column in job_columns() if column.name not in but]
+
 
 _METADATA: Final = sa.MetaData()
 SETTING: Final = sa.Table(
@@ -49,8 +59,9 @@ REPORT: Final = sa.Table(
     sa.Column("uploads", sa.Integer, nullable=False, default=0),
     sa.Column("found_at", sa.Float, nullable=False),
     sa.Column("changed_at", sa.Float, nullable=False),
+    *_job_columns(but=("step", "due_at")),
 )
-sa.Index("report_due", REPORT.c.due_at)
+job_indexes(REPORT)
 EVENT: Final = sa.Table(
     "event",
     _METADATA,
@@ -83,7 +94,10 @@ ACK: Final = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("due_at", sa.Float),
     sa.Column("taken_at", sa.Float, nullable=False),
+    *_job_columns(but=("due_at",)),
 )
+job_indexes(ACK)
+sa.Index("ack_taken", ACK.c.taken_at)
 QUARANTINED: Final = sa.Table(
     "quarantined",
     _METADATA,
@@ -124,6 +138,15 @@ COMPANY: Final = sa.Table(
     sa.Column("pin_file", sa.Text, nullable=False),
     sa.Column("added_at", sa.Float, nullable=False),
 )
+HOST_LIMIT: Final = limit_table(_METADATA)
+BLOB: Final = sa.Table(
+    "blob",
+    _METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+"""Files that every node must be able to reach, in parts; empty where the database is a file of one PC."""
 ARCHIVE: Final = sa.Table(
     "archive",
     _METADATA,
@@ -145,7 +168,7 @@ ARCHIVED: Final = sa.Table(
     sa.Column("cleaned", sa.Boolean, nullable=False),
 )
 """What lies in an archive. A report's own row stays: its digest is known for ever, and so is how it ended."""
-_LATER_TABLES: Final = frozenset({"leg", "company", "archive", "archived"})
+_LATER_TABLES: Final = frozenset({"leg", "company", "host_limit", "blob", "archive", "archived"})
 
 
 def _first_release(connection: Connection) -> None:
@@ -163,6 +186,22 @@ def _companies(connection: Connection) -> None:
     COMPANY.create(connection)
 
 
+def _jobs(connection: Connection) -> None:
+    """Make the rows of reports and clear receipts jobs: with a lease, and an order where one is kept."""
+    for table in (HOST_LIMIT, BLOB):
+        table.create(connection)
+    for table in (REPORT, ACK):
+        add_missing(connection, table)
+    connection.exec_driver_sql("DROP INDEX IF EXISTS report_due")  # the job's own index takes its place
+    on_the_way = REPORT.c.state.in_(("proven", "sending", "unknown"))
+    connection.execute(sa.update(REPORT).where(on_the_way).values(lane=REPORT.c.card_no, lane_seq=REPORT.c.sequence))
+    connection.execute(sa.update(ACK).values(step="deliver"))
+    # A release without leases left no due time while it sent: whoever was sending is gone by now.
+    for table, since in ((REPORT, REPORT.c.changed_at), (ACK, ACK.c.taken_at)):
+        stopped = (table.c.state == "sending") & table.c.due_at.is_(None)
+        connection.execute(sa.update(table).where(stopped).values(due_at=since))
+
+
 def _archives(connection: Connection) -> None:
     """Remember what was moved into archives."""
     for table in (ARCHIVE, ARCHIVED):
@@ -170,6 +209,6 @@ def _archives(connection: Connection) -> None:
 
 
 Migration = Callable[[Connection], None]
-MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies, _archives)
+MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies, _jobs, _archives)
 """`MIGRATIONS[n]` takes a database from schema version n to n + 1; entries are only ever added."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)

@@ -331,14 +331,14 @@ def test_a_life_line_is_told_in_words_and_kept_plain_for_programs(station_desk, 
     station_desk.bureau.declared.clear()
     digest = station_desk.report()
     run("once")
-    run("release", NAME, "--operator", "王会计", "--reason", "税局\n电话通知")
+    run("release", NAME, "--operator", "Wang", "--reason", "told by\nphone")
     run("once")
     station_desk.bureau.fail(digest, "271D", "未申报")
     run("results")
     _, chinese, _ = run("show", NAME, "--lang", "zh", json_wanted=False)
     lines = [line.split("  ")[-1] for line in chinese.splitlines() if line.startswith("  2026-")]
     assert lines[1] == "暂不上传（本期尚未申报（271D））"
-    assert lines[2] == "操作员放行（王会计: 税局 电话通知）"
+    assert lines[2] == "操作员放行（Wang: told by phone）"
     assert lines[-1] == "报税失败（结果序号 1，271D）"
     assert "+08:00" not in chinese
     _, english, _ = run("show", NAME, "--lang", "en", json_wanted=False)
