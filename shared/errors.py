@@ -1109,6 +1109,13 @@ class ServiceNotInstalled(StationError):
     )
 
 
+class StationBackupInvalid(BackupInvalid):
+    """A backup of an Internet PC that is incomplete, altered, or no such backup."""
+
+    code = "B5037"
+    hint = Text("换用另一份备份", "use another backup")
+
+
 class DetailMismatch(WrongState):
     """Detail and summary differ: the bureau would answer 2715."""
 

@@ -4,10 +4,22 @@
 from online_station.cli.base import main, program
 
 # In the order in which the help lists their verbs.
-from online_station.cli import setup, work, seeing, companies, deciding, stick, archiving, checks
+from online_station.cli import setup, work, seeing, companies, deciding, stick, archiving, safekeeping, checks
 from shared.cli import add_standard_verbs
 
 # isort: on
 
 add_standard_verbs(program)
-__all__ = ["archiving", "checks", "companies", "deciding", "main", "program", "seeing", "setup", "stick", "work"]
+__all__ = [
+    "archiving",
+    "checks",
+    "companies",
+    "deciding",
+    "main",
+    "program",
+    "safekeeping",
+    "seeing",
+    "setup",
+    "stick",
+    "work",
+]

@@ -11,6 +11,7 @@ from online_station.cli import base
 from online_station.cli.base import program
 from online_station.cli.words import action, item, line_of, next_of
 from online_station.shell.home import Home
+from online_station.shell.retired import refuse_if_retired
 from online_station.shell.setup import opened
 from online_station.shell.store import Store
 from online_station.shell.tending import Tended, Verb, fitting, named, note_of, operator_name, tend
@@ -77,6 +78,7 @@ def _decide(
         )
     note = note_of(operator_name(operator), reason)
     with opened(Home(context.home)) as store:
+        refuse_if_retired(store)
         if filtered:
             rows = fitting(store, verb, taxpayer.strip().upper(), period.strip())
             if rows:

@@ -218,7 +218,7 @@ class Archivist:
             found = rows(REPORTS, REPORTS.c.digest)
             if not found or found[0]["state"] not in FINISHED:
                 return None
-            facts = {
+            facts: dict[str, Any] = {
                 "report": found[0],
                 "events": rows(EVENT, EVENT.c.id),
                 "legs": rows(LEG, LEG.c.id),
@@ -318,11 +318,13 @@ class Archivist:
         at = now.timestamp()
         with self._store.writing() as connection:
             for thing in things:
+                state = ""
                 if thing.kind == REPORT:
                     query = sa.select(REPORTS.c.state, REPORTS.c.changed_at).where(REPORTS.c.digest == thing.key)
                     present = connection.execute(query.with_for_update()).one()
                     if present.changed_at != thing.changed_at or present.state not in FINISHED:
                         continue  # somebody has taken it up again meanwhile
+                    state = present.state
                 row = {"kind": thing.kind, "key": thing.key, "archive": name, "at": at, "cleaned": False}
                 if not insert_new(connection, ARCHIVED, row):
                     continue
@@ -333,7 +335,6 @@ class Archivist:
                     continue
                 done.reports += 1
                 # Written before the others go: the numbers of events are never given twice.
-                state = present.state
                 connection.execute(sa.insert(EVENT).values(**_event(at, thing.key, "archived", state, name)))
                 for table, rows in ((EVENT, thing.facts["events"]), (LEG, thing.facts["legs"])):
                     ids = [row["id"] for row in rows]
