@@ -4,7 +4,7 @@
 from online_station.cli.base import main, program
 
 # In the order in which the help lists their verbs.
-from online_station.cli import setup, work, seeing, companies, deciding, stick, archiving, safekeeping, checks
+from online_station.cli import setup, work, seeing, companies, deciding, stick, archiving, safekeeping, service, checks
 from shared.cli import add_standard_verbs
 
 # isort: on
@@ -19,6 +19,7 @@ __all__ = [
     "program",
     "safekeeping",
     "seeing",
+    "service",
     "setup",
     "stick",
     "work",

@@ -21,6 +21,8 @@ from online_station.core.story import service_line
 from online_station.shell.home import Home
 from online_station.shell.intake import Harvest
 from online_station.shell.log import log_to, stop_logging
+from online_station.shell.notify import Heartbeat, Notifier
+from online_station.shell.quiet_hour import QuietHour
 from online_station.shell.runner import THREADS
 from online_station.shell.setup import at_work, opened, read_settings
 from online_station.shell.steps import Pass
@@ -273,13 +275,15 @@ def _hand_to_the_service(home: Home, file: Path) -> Outcome:
 def run(context: Context, no_sticks: bool, threads: int) -> Outcome:
     """Work until SIGTERM or Ctrl-C."""
     home = Home(context.home)
-    stop, wake = threading.Event(), threading.Event()
+    notifier = Notifier()
+    stop, wake = threading.Event(), Heartbeat(notifier)
 
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt  # asked twice: at once. Whatever is under way is asked about at the next start.
         stop.set()
         wake.set()
+        notifier.stopping()
 
     with at_work(home, base.CLOCK, notify=context.emit if context.json else _narrator(context)) as station:
         handler = log_to(home.logs)
@@ -297,9 +301,13 @@ def run(context: Context, no_sticks: bool, threads: int) -> Outcome:
             visiting = None if no_sticks else Visiting(home, base.CLOCK, stop, wake, stick_verbs.narrator(context))
             if visiting is not None:
                 visiting.start()
+            quiet = QuietHour(home, station.store, base.CLOCK, stop)
+            quiet.start()
+            notifier.ready(str(Text("守候收件文件夹", "watching the inbox")))
             station.run(stop, wake, threads=threads)
             if visiting is not None:
                 visiting.join()
+            quiet.join()
         finally:
             for number, old in before.items():
                 signal.signal(number, old)
