@@ -46,11 +46,11 @@ TICK_SECONDS: Final = 1.0
 DEBOUNCE_SECONDS: Final = 0.2
 THREADS: Final = 4
 _PATIENCE_SECONDS: Final = 20.0
-_LEASE_SECONDS: Final = 60.0
+LEASE_SECONDS: Final = 60.0
 """How long what a dead node was doing waits for another one; renewed while it lives."""
 _PASS_LEASE_SECONDS: Final = 600.0
 """A pass renews no lease: this is longer than any upload takes."""
-_POLL_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 20.0
 _MOST_STEPS: Final = 8
 """Steps of one report in one pass: found to accepted takes three; more than this is a loop."""
@@ -247,8 +247,8 @@ class Station:
             ],
             threads=threads,
             worker=self._worker,
-            lease_seconds=_LEASE_SECONDS,
-            poll_seconds=_POLL_SECONDS,
+            lease_seconds=LEASE_SECONDS,
+            poll_seconds=POLL_SECONDS,
             horizon_seconds=MAX_DELAY.total_seconds(),
             now=self._job_time,
             complain=self._trouble,
@@ -276,7 +276,7 @@ class Station:
             watcher.close()
             if not pool.stop(_STOP_SECONDS):
                 LOGGER.warning("a request was still under way; what became of it is asked at the next start")
-            trusting.join(_POLL_SECONDS)
+            trusting.join(POLL_SECONDS)
 
     def _work_on(self, step: Callable[[Claim, Pass], None]) -> Callable[[Task], Done]:
         def handle(task: Task) -> Done:

@@ -88,7 +88,7 @@ _TRUST_EVERY: Final = timedelta(hours=12)
 _TRUST_AT_LEAST: Final = timedelta(seconds=30)
 _BUSY_FOR_ALL: Final = 3
 """After so many refusals in a row the wish to be left alone is taken for everybody's, not for one report's."""
-_ACK_BACKOFF: Final = Backoff(5, 3600)
+ACK_BACKOFF: Final = Backoff(5, 3600)
 
 
 @dataclass
@@ -477,7 +477,7 @@ class Steps:
             return
         self._store.set_ack(claim, ACK_SENDING, attempts=attempts, due_at=now, keep=True)
         self._checkpoint("ack sending")
-        later = _ACK_BACKOFF.due(now, attempts, ack.sha256)
+        later = ACK_BACKOFF.due(now, attempts, ack.sha256)
         file = self._home.ack_file(ack.sha256)
         try:
             self._store.bring(file, files.ack_name(ack.sha256))
@@ -485,7 +485,7 @@ class Steps:
         except OutcomeUnknown as error:
             self._problem(OutcomeUnknown(report=ack.stem), done)
             done.heard = OUTAGE
-            due = _ACK_BACKOFF.due(now, attempts, ack.sha256, _retry_after(error))
+            due = ACK_BACKOFF.due(now, attempts, ack.sha256, _retry_after(error))
             self._store.set_ack(claim, ACK_UNKNOWN, attempts=attempts, due_at=due)
         except ClockSkew as error:
             self._problem(error, done)
@@ -508,7 +508,7 @@ class Steps:
             status = self._gateway_of(ack).report_status(ack.digest)
         except (BureauError, KeyUnavailable) as error:
             self._went_wrong(error, done)
-            due = _ACK_BACKOFF.due(self._clock.now(), ack.attempts + 1, ack.sha256)
+            due = ACK_BACKOFF.due(self._clock.now(), ack.attempts + 1, ack.sha256)
             self._store.set_ack(claim, ACK_UNKNOWN, attempts=ack.attempts + 1, due_at=due)
             return None
         self._online(done)
