@@ -271,7 +271,7 @@ class _opened:  # noqa: N801  used like a function
     def __exit__(self, kind: object, error: BaseException | None, _trace: object) -> None:
         if self._zip is not None:
             self._zip.close()
-        if isinstance(error, zipfile.BadZipFile | zlib.error | EOFError | KeyError | ValueError | NotImplementedError):
+        if isinstance(error, zipfile.BadZipFile | zlib.error | EOFError | KeyError | ValueError | RuntimeError):
             raise _invalid(self._path, "已损坏", "it is damaged") from error
 
 

@@ -385,7 +385,6 @@ def _open(path: Path, passphrase: Secret | None, scratch: Path) -> Iterator[tupl
         KeyError,
         ValueError,
         TypeError,
-        NotImplementedError,
         RuntimeError,
     ) as error:
         raise _invalid("不是完整的备份文件", "it is no whole backup") from error
