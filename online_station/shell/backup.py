@@ -512,7 +512,8 @@ def restore(
 def ask_about_all(store: Store, now: datetime) -> int:
     """Have every report that is under way asked about before anything is sent; return how many there are."""
     rows = store.reports(frozenset(OnlineState) - _OVER)
-    store.end_leases(None)
+    if not store.is_shared:
+        store.end_leases(None)  # of whoever was at work when the backup was made
     for row in rows:
         store.apply(row.digest, Restored(), now)
     return len(rows)
@@ -636,17 +637,17 @@ def _within(path: str, old: Path, home: Home) -> str:
 
 def _write_node(work: Path, settings: Mapping[str, str], database: str | None, manifest: Mapping[str, Any]) -> None:
     node = read_node(Home(work))
-    if database is not None:
-        node = Node.new(database) if node is None else replace(node, database=database)
-    if node is None:
+    address = database or ("" if node is None else node.database)
+    if not address:
         raise ConfigurationError(
             reason=Text(
                 "这是共用数据库的一台的备份：用 --database 写出数据库地址",
                 "this is the backup of a node: name its database with --database",
             )
         )
-    known = {"key": "", "pin_file": "", "proxy": "", "ca_file": ""} | dict(node.settings)
-    write_node(Home(work), replace(node, settings=known | dict(settings)))
+    known = {"key": "", "pin_file": "", "proxy": "", "ca_file": ""} | ({} if node is None else dict(node.settings))
+    # A name of its own: the machine of the backup may still be at work under its name.
+    write_node(Home(work), replace(Node.new(address), settings=known | dict(settings)))
     manifest["members"].setdefault(_NODE, {})
 
 
