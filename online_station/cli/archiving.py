@@ -15,6 +15,7 @@ from online_station.shell import archive
 from online_station.shell.archived import archives
 from online_station.shell.home import Home
 from online_station.shell.quiet_hour import archive_days, archive_folder, parse_daily
+from online_station.shell.retired import refuse_if_retired
 from online_station.shell.setup import opened, read_settings
 from shared.cli import FOLDER, Context, Outcome, argument, option
 from shared.clock import CHINA, format_time, readable_time
@@ -50,6 +51,7 @@ def archive_run(context: Context, older_than: int | None, dry_run: bool) -> Outc
     """Archive."""
     home, now = Home(context.home), base.CLOCK.now()
     with opened(home) as store:
+        refuse_if_retired(store)
         settings = read_settings(home, store)
         folder = archive_folder(home, store)
         days = archive_days(store) if older_than is None else older_than
@@ -189,6 +191,7 @@ def archive_restore(context: Context, wanted: str) -> Outcome:
     """Bring a report back."""
     home = Home(context.home)
     with opened(home) as store:
+        refuse_if_retired(store)
         row = store.find(wanted)
         known = archive.bring_back(home, store, archive_folder(home, store), row, base.CLOCK.now())
         row = store.find(row.digest)

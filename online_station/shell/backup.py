@@ -495,7 +495,8 @@ def restore(
                 put.asked = _adopt(work / _DATABASE, settings, places, old, home, now, warnings)
             else:
                 _write_node(work, settings, database, manifest)
-            put.aside = _move_aside(home, now) if taken else None
+            with_archive = any(name.startswith("archive/") for name in manifest["members"])
+            put.aside = _move_aside(home, now, with_archive=with_archive) if taken else None
             _put_in_place(home, work, manifest, new_inbox, new_outbox, places)
             if put.aside is not None:
                 warnings.extend(_newer(put.aside, home))
@@ -663,8 +664,8 @@ def _newer(aside: Path, home: Home) -> Iterator[Text]:
         )
 
 
-def _move_aside(home: Home, now: datetime) -> Path:
-    """Move the station that is here into a folder of its own, its database first."""
+def _move_aside(home: Home, now: datetime, *, with_archive: bool) -> Path:
+    """Move the station that is here into a folder of its own, its database first; archives only if others come."""
     number = 1
     aside = home.root / f"replaced-{now:%Y%m%d%H%M%S}"
     while aside.exists():
@@ -672,6 +673,8 @@ def _move_aside(home: Home, now: datetime) -> Path:
         aside = home.root / f"replaced-{now:%Y%m%d%H%M%S}-{number}"
     aside.mkdir(mode=0o700)
     names = [_NODE, _DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm", "keys", *_FOLDERS]
+    if not with_archive:
+        names.remove("archive")
     for name in names:
         if (home.root / name).exists():
             os.replace(home.root / name, aside / name)

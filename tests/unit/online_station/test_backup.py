@@ -84,7 +84,7 @@ def test_moving_to_another_pc_goes_on_where_it_was(station_desk, run, tmp_path, 
     status, done = run("backup", stick, "--passphrase-file", passphrase, "--retire")
     assert (status, done["retired"], done["locked"], done["keys"]) == (0, True, True, 1)
     file = Path(done["file"])
-    for verb in (["once"], ["results"], ["hold", NAME], ["stick", "sync", str(stick)]):
+    for verb in (["once"], ["results"], ["hold", NAME], ["archive", "run"], ["stick", "sync", str(stick)]):
         status, refused = run(*verb)
         assert (status, refused["errors"][0]["code"]) == (50, "B5033"), verb
     assert run("list")[0] == 0, "what was there can be looked at"
@@ -145,6 +145,8 @@ def test_a_backup_older_than_the_truth_uploads_nothing_twice(station_desk, run, 
     sent = len(desk.bureau.puts)
     later = desk.report(2)
     desk.once()
+    desk.home.archive.mkdir()
+    (desk.home.archive / "taxferry-archive_2020-01.zip").touch()
     status, put = run("restore", tmp_path / "old.backup", "--replace")
     assert (status, put["asked"]) == (1, 2), "one report came later, which is said"
     assert "replaced-" in put["warnings"][0]
@@ -154,6 +156,7 @@ def test_a_backup_older_than_the_truth_uploads_nothing_twice(station_desk, run, 
     assert len(desk.bureau.puts) == sent + 1, "only the third one was sent since"
     aside = next(desk.home.root.glob("replaced-*"))
     assert (aside / "station.db").is_file()
+    assert (desk.home.archive / "taxferry-archive_2020-01.zip").is_file(), "the backup brings no archives: they stay"
     shutil.copy(aside / "spool" / f"{later}.dat", desk.inbox)
     run("once")
     assert desk.state(later) == "accepted"
