@@ -14,11 +14,12 @@ import click
 
 from online_station.cli import base
 from online_station.cli.base import program
-from online_station.cli.words import action, fault_of, item, line_of, quarantined_item
+from online_station.cli.words import action, item, line_of, quarantined_item
 from online_station.core.advice import never_came, state_words
 from online_station.core.board import STAGE_WORDS, Due, Line, Stage
 from online_station.core.story import happened
 from online_station.shell import qr_sheet, queries
+from online_station.shell.archived import where_archived
 from online_station.shell.home import Home
 from online_station.shell.queries import KeyMalformed, Only, OpenMonth, Page, Silent, Tally, Wanted, Work
 from online_station.shell.records import AckRow, EventRow, Gap, LegRow, QuarantinedRow, ReportRow
@@ -32,6 +33,7 @@ from online_station.shell.store import (
     CAME,
     describe,
 )
+from online_station.shell.tending import fault_of
 from online_station.shell.trust import Trust
 from shared import faults
 from shared.cli import FILE, Context, Outcome, argument, option
@@ -271,6 +273,7 @@ def show(context: Context, wanted: str, qr: Path | None) -> Outcome:
         acks = [a for a in store.acks() if a.digest == row.digest]
         legs = store.legs(row.digest)
         work = queries.work_of(store, row.digest)
+        archive = where_archived(store, {row.digest}).get(row.digest)
     assert work is not None
     fault = fault_of(row.snapshot)
     header, words = row.header, state_words(row.snapshot)
@@ -283,6 +286,8 @@ def show(context: Context, wanted: str, qr: Path | None) -> Outcome:
         lines.append(Text(f"受理回执：{row.snapshot.receipt_no}", f"receipt: {row.snapshot.receipt_no}"))
     if fault is not None:
         lines.extend(faults.describe(fault))
+    if archive is not None:
+        lines.append(Text(f"归档：{archive}（archive show 查看全过程）", f"archive: {archive} (see archive show)"))
     told = [(leg.at, _leg_line(leg)) for leg in legs if leg.leg == CAME]
     told += [(ack.taken_at, _ack_line(ack)) for ack in acks]
     told += [(event.at, _event_line(event)) for event in events]
@@ -295,6 +300,7 @@ def show(context: Context, wanted: str, qr: Path | None) -> Outcome:
                 {"leg": leg.leg, "at": format_time(leg.at), "stick": leg.stick_id or None, "label": leg.label}
                 for leg in legs
             ],
+            "archive": archive,
             "questions": row.questions,
             "uploads": row.uploads,
             "events": describe(events),

@@ -23,7 +23,9 @@ from online_station.shell.health import Address, parse_address
 from online_station.shell.home import Home
 from online_station.shell.intake import Harvest
 from online_station.shell.log import log_event, log_to, logging_too, read_log_settings, stop_logging
+from online_station.shell.notify import Heartbeat, Notifier
 from online_station.shell.oversight import Oversight
+from online_station.shell.quiet_hour import QuietHour
 from online_station.shell.runner import THREADS
 from online_station.shell.setup import at_work, opened, read_settings
 from online_station.shell.steps import Pass
@@ -286,13 +288,15 @@ def run(context: Context, no_sticks: bool, threads: int, metrics: str | None) ->
     home = Home(context.home)
     address = None if metrics is None else parse_address(metrics)
     over = Oversight(home, base.CLOCK)
-    stop, wake = threading.Event(), threading.Event()
+    notifier = Notifier()
+    stop, wake = threading.Event(), Heartbeat(notifier)
 
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt  # asked twice: at once. Whatever is under way is asked about at the next start.
         stop.set()
         wake.set()
+        notifier.stopping()
 
     told = logging_too(context.emit if context.json else _narrator(context))
     with at_work(home, base.CLOCK, notify=told, gateway=over.gateway) as station, contextlib.ExitStack() as beside:
@@ -316,9 +320,13 @@ def run(context: Context, no_sticks: bool, threads: int, metrics: str | None) ->
             visiting = None if no_sticks else Visiting(home, base.CLOCK, stop, wake, tell)
             if visiting is not None:
                 visiting.start()
+            quiet = QuietHour(home, station.store, base.CLOCK, stop)
+            quiet.start()
+            notifier.ready(str(Text("守候收件文件夹", "watching the inbox")))
             station.run(stop, wake, threads=threads)
             if visiting is not None:
                 visiting.join()
+            quiet.join()
         finally:
             for number, old in before.items():
                 signal.signal(number, old)

@@ -198,7 +198,30 @@ BLOB: Final = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 """Files that every node must be able to reach, in parts; empty where the database is a file of one PC."""
-_LATER_TABLES: Final = frozenset({"leg", "company", "host_limit", "blob", "robot", "alarm", "notice"})
+ARCHIVE: Final = sa.Table(
+    "archive",
+    _METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("period", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("made_at", sa.Float, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+)
+ARCHIVED: Final = sa.Table(
+    "archived",
+    _METADATA,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("archive", sa.Text, nullable=False, index=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("cleaned", sa.Boolean, nullable=False),
+)
+"""What lies in an archive. A report's own row stays: its digest is known for ever, and so is how it ended."""
+_LATER_TABLES: Final = frozenset(
+    {"leg", "company", "host_limit", "blob", "robot", "alarm", "notice", "archive", "archived"}
+)
 
 
 def _first_release(connection: Connection) -> None:
@@ -239,7 +262,13 @@ def _seeing(connection: Connection) -> None:
         table.create(connection)
 
 
+def _archives(connection: Connection) -> None:
+    """Remember what was moved into archives."""
+    for table in (ARCHIVE, ARCHIVED):
+        table.create(connection)
+
+
 Migration = Callable[[Connection], None]
-MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies, _jobs, _seeing)
+MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies, _jobs, _seeing, _archives)
 """`MIGRATIONS[n]` takes a database from schema version n to n + 1; entries are only ever added."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
