@@ -113,7 +113,7 @@ def open_bureau(home: Path, clock: Clock) -> Bureau:
         raise NotInitialised(home=home, program="tax-bureau")
     keyring = load_keyring(home / "keys")
     spool = Spool(home / "spool")
-    parts = Parts(home / "spool" / "parts")
+    parts = Parts(home / "spool" / "parts", home / "locks")
     return Bureau(
         home=home,
         store=store,

@@ -19,13 +19,11 @@ import uvicorn
 from shared.errors import ConfigurationError
 from shared.text import Text
 from shared.text.system import os_reason
+from tax_bureau import workers
 from tax_bureau.app import make_app
 from tax_bureau.home import Bureau
 
 _log: Final = logging.getLogger("taxferry.bureau")
-_LOOK_SECONDS: Final = 0.2
-"""How often the store is asked for due work: other processes of this bureau put some there as well."""
-_TROUBLE_SECONDS: Final = 5.0
 _START_SECONDS: Final = 30.0
 _SHUTDOWN_SECONDS: Final = 10
 _BACKLOG: Final = 128
@@ -101,17 +99,12 @@ def serve(bureau: Bureau, server: socket.socket, ready: Callable[[str], None], s
         server.close()
 
 
-def work(bureau: Bureau, stop: threading.Event) -> None:
+def work(
+    bureau: Bureau, stop: threading.Event, *, threads: int = 1, lease_seconds: float = workers.LEASE_SECONDS
+) -> None:
     """Judge what is due, until `stop` is set."""
-    while not stop.is_set():
-        pause = _LOOK_SECONDS
-        try:
-            while not stop.is_set() and bureau.desk.judge_next(stop.is_set):
-                pass
-        except Exception as error:  # noqa: BLE001  one report or one full disk must not end the office
-            _log.error("judge: %s: %s", type(error).__name__, error)
-            pause = _TROUBLE_SECONDS
-        stop.wait(pause)
+    with workers.judging(bureau.desk, bureau.store, bureau.clock, threads=threads, lease_seconds=lease_seconds):
+        stop.wait()
 
 
 @contextlib.contextmanager

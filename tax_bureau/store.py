@@ -1,17 +1,24 @@
-"""The bureau's memory: one SQLite file, spoken to through SQLAlchemy Core.
+"""The bureau's memory: a SQLite file for one process, a PostgreSQL database for several (see `shared.jobs.database`).
 
-Write transactions begin at once (`BEGIN IMMEDIATE`), so that what was read inside one is still true when it commits,
-whatever other process of this bureau works on the same file. Nothing here decides anything: the desk does.
+What was read inside a write transaction is still true when it commits. SQLite gives that by itself: one writer has the
+whole file. On PostgreSQL a transaction first takes what it is about (`hold`): a report's digest, a taxpayer. Nothing
+here decides anything: the desk does.
 
     with store.write() as tx:
+        tx.hold(taxpayer_id)
         report = tx.report(digest)
         ...
+
+The row of a report is also its job (`shared.jobs.rows`), and stands in its taxpayer's line: of each taxpayer one report
+at a time is due, the others wait behind it without a due time. So whoever brings five thousand reports waits for
+himself, and whoever brings one is next but few.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Connection,
@@ -31,11 +39,10 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    create_engine,
     delete,
-    event,
     func,
     insert,
+    inspect,
     select,
     update,
 )
@@ -43,13 +50,20 @@ from sqlalchemy.engine import RowMapping
 
 from shared.clock import format_time
 from shared.errors import StoreDamaged
+from shared.jobs import rows
+from shared.jobs.database import Database, add_missing, insert_new, insert_or_update, migrate, open_database
+from shared.jobs.rows import Claim, job_columns, job_indexes
 from shared.model.report import PublicHeader, parse_public_header, render_row
 from shared.states import BUREAU, BureauEvent, BureauState, advance
 from tax_bureau.authority import Authority
 from tax_bureau.judge.facts import CardOnFile, Declaration, Examination, Figures
 
-SCHEMA_VERSION: Final = 1
+JUDGE: Final = "judge"
+"""The one step that a report's row is ever due for."""
 _BUSY_SECONDS: Final = 30
+_NONCE_SWEEP_SECONDS: Final = 30.0
+_CONNECTIONS: Final = 24
+"""As many as a server's threads use at once, with some to spare."""
 
 _metadata = MetaData()
 _settings = Table("settings", _metadata, Column("name", String, primary_key=True), Column("value", String))
@@ -103,7 +117,7 @@ _reports = Table(
     Column("kind", String, nullable=False),
     Column("period", String, nullable=False),
     Column("card_no", String, nullable=False),
-    Column("sequence", Integer, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
     Column("header", LargeBinary, nullable=False),
     Column("signer", String, nullable=False),
     Column("signed_on", String, nullable=False),
@@ -115,7 +129,7 @@ _reports = Table(
     Column("ask_after", Integer, nullable=False),
     Column("receipt", LargeBinary, nullable=False),
     Column("state", String, nullable=False),
-    Column("due_at", Float),
+    Column("ready_at", Float),
     Column("round", Integer, nullable=False),
     Column("counted", Boolean, nullable=False),
     Column("examination", String),
@@ -123,9 +137,25 @@ _reports = Table(
     Column("code", String, nullable=False),
     Column("field_code", String, nullable=False),
     Column("message", String, nullable=False),
+    *job_columns(),
     Index("reports_of_card", "card_no", "sequence"),
     Index("reports_of_period", "taxpayer_id", "period"),
-    Index("reports_due", "state", "due_at"),
+    Index("reports_in_line", "taxpayer_id", "ready_at"),
+    Index("reports_ready", "ready_at"),
+)
+job_indexes(_reports)
+REPORTS: Final = _reports
+"""The rows that workers claim."""
+_workers = Table(
+    "workers",
+    _metadata,
+    Column("name", String, primary_key=True),
+    Column("threads", Integer, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+    Column("judged", BigInteger, nullable=False),
+    Column("busy_seconds", Float, nullable=False),
+    Column("pace", Float, nullable=False),
 )
 _results = Table(
     "results",
@@ -243,7 +273,7 @@ class Report:
         ask_after: Seconds after which the receipt says to ask.
         receipt: The signed receipt, as it is handed out every time.
         state: Where it is.
-        due_at: When it is to be judged (POSIX seconds), while it waits for that.
+        due_at: From when on it may be judged (POSIX seconds), while it waits for that; its turn may come later.
         round: Grows whenever it is to be judged anew; what was prepared for an older round is void.
         counted: The file itself was found good: its machine has reported.
         examination: What opening it showed, once that is settled for good.
@@ -307,6 +337,44 @@ class StoredResult:
 
 
 @dataclass(frozen=True)
+class Line:
+    """The queue before the judges.
+
+    Attributes:
+        ready: How many reports may be judged now.
+        taxpayers: Whose reports those are, at most one of each counted: how many are served before everybody had a turn.
+        waiting: How many reports are not to be judged yet.
+    """
+
+    ready: int = 0
+    taxpayers: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a judging process says of itself every few seconds.
+
+    Attributes:
+        name: Its name.
+        threads: How many reports it judges at once.
+        started_at: POSIX seconds.
+        seen_at: The last word from it.
+        judged: How many reports it has judged.
+        busy_seconds: How long its threads have judged in all.
+        pace: Judgements per second, of late and while there was work; 0 if it has not judged any.
+    """
+
+    name: str
+    threads: int
+    started_at: float
+    seen_at: float
+    judged: int = 0
+    busy_seconds: float = 0.0
+    pace: float = 0.0
+
+
+@dataclass(frozen=True)
 class Event:
     """One line of a report's life at the bureau."""
 
@@ -321,6 +389,17 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         """Work on an open transaction."""
         self._c = connection
+        self._server = connection.dialect.name != "sqlite"
+
+    def hold(self, *names: str) -> None:
+        """Be the only one to change what is named so, until this transaction ends: a taxpayer, a report's digest.
+
+        To be asked before anything is read that the transaction relies on. A digest comes before a taxpayer, or two
+        transactions may wait for each other.
+        """
+        if self._server:  # SQLite has one writer at a time
+            for name in names:
+                self._c.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, _HOLDING))))
 
     # settings and numbers
 
@@ -330,18 +409,22 @@ class Transaction:
 
     def set_setting(self, name: str, value: str) -> None:
         """Keep a setting."""
-        self._c.execute(delete(_settings).where(_settings.c.name == name))
-        self._c.execute(insert(_settings).values(name=name, value=value))
+        insert_or_update(self._c, _settings, {"name": name, "value": value})
 
     def next_number(self, name: str) -> int:
         """Return the next number of a row of numbers that starts at 1 and has no gaps but those of failures."""
-        now = self._c.execute(select(_counters.c.value).where(_counters.c.name == name)).scalar_one_or_none()
-        number = (now or 0) + 1
-        if now is None:
-            self._c.execute(insert(_counters).values(name=name, value=number))
-        else:
-            self._c.execute(update(_counters).where(_counters.c.name == name).values(value=number))
-        return number
+        values = {"name": name, "value": 1}
+        if insert_new(self._c, _counters, values):
+            return 1
+        counting = update(_counters).where(_counters.c.name == name).values(value=_counters.c.value + 1)
+        return int(self._c.execute(counting.returning(_counters.c.value)).scalar_one())
+
+    def next_receipt(self) -> int:
+        """Return the next number of a receipt. Several processes take them at once, so a failure leaves a gap."""
+        if not self._server:
+            return self.next_number("receipt")
+        # A counter's row would have to be kept until the commit, and all uploads would stand behind it.
+        return int(self._c.exec_driver_sql("SELECT nextval('receipt_numbers')").scalar_one())
 
     # taxpayers, keys, cards
 
@@ -496,16 +579,89 @@ class Transaction:
         query = query.order_by(_reports.c.received_at, _reports.c.receipt_no).limit(limit)
         return tuple(_report(row) for row in self._c.execute(query).mappings())
 
-    def next_due(self, now: float) -> Report | None:
-        """Return the report that has waited longest for its judgement."""
-        query = (
-            select(_reports)
-            .where(_reports.c.state == BureauState.STORED.value, _reports.c.due_at <= now)
-            .order_by(_reports.c.due_at, _reports.c.receipt_no)
-            .limit(1)
+    def in_line(self, now: float) -> Line:
+        """Return how long the queue is."""
+        due = select(func.count()).select_from(_reports)
+        query = select(
+            due.where(_reports.c.ready_at <= now).scalar_subquery(),
+            due.where(_reports.c.due_at <= now).scalar_subquery(),
+            due.where(_reports.c.ready_at > now).scalar_subquery(),
         )
-        row = self._c.execute(query).mappings().one_or_none()
-        return _report(row) if row is not None else None
+        return Line(*(int(number) for number in self._c.execute(query).one()))
+
+    def in_line_of(self, taxpayer_id: str, ready_at: float) -> int:
+        """Return how many reports of a taxpayer were ready to be judged by then, and still wait."""
+        c = _reports.c
+        query = select(func.count()).select_from(_reports)
+        return int(self._c.execute(query.where(c.taxpayer_id == taxpayer_id, c.ready_at <= ready_at)).scalar_one())
+
+    def line_up(self, taxpayer_id: str, now: float) -> None:
+        """See that exactly one of a taxpayer's waiting reports is due, the one that has waited longest.
+
+        To be asked at the end of whatever put a report into the line or took one out. One that becomes due because its
+        predecessor left goes behind all that are due already: so the taxpayers take turns.
+        """
+        c = _reports.c
+        line = (c.taxpayer_id == taxpayer_id, c.ready_at.is_not(None))
+        query = select(c.digest, c.ready_at, c.due_at, c.lease_until)
+        first = self._c.execute(query.where(*line).order_by(c.ready_at, c.receipt_no).limit(1)).one_or_none()
+        if first is None:
+            return
+        called = self._c.execute(query.where(*line, c.due_at.is_not(None)).limit(2)).all()
+        if len(called) == 1 and (called[0].lease_until is not None or called[0].ready_at <= max(first.ready_at, now)):
+            return
+        for other in called:
+            if other.digest != first.digest:
+                self._c.execute(update(_reports).where(c.digest == other.digest).values(due_at=None))
+        if first.due_at is None:
+            due_at = max(first.ready_at, now)
+            self._c.execute(update(_reports).where(c.digest == first.digest).values(due_at=due_at, step=JUDGE))
+
+    def claim(self, worker: str, now: float | None, lease_seconds: float) -> Claim | None:
+        """Take the report whose turn it is, for a while."""
+        found = rows.claim(
+            self._c, _reports, worker, lease_seconds=lease_seconds, now=now, steps=(JUDGE,), in_order=False
+        )
+        return found[0] if found else None
+
+    def give_back(self, claim: Claim) -> bool:
+        """Give a claimed report back; False if another worker has it: then the caller has nothing to say about it."""
+        return rows.settle(self._c, claim, {"due_at": _reports.c.due_at})
+
+    def let_go(self, worker: str | None = None) -> int:
+        """End the leases of a worker that is certainly dead, or of all."""
+        return rows.let_go(self._c, _reports, worker)
+
+    def leasing(self) -> tuple[str, ...]:
+        """Return the workers that have reports in hand."""
+        query = select(_reports.c.worker).where(_reports.c.lease_until.is_not(None)).distinct()
+        return tuple(self._c.execute(query).scalars())
+
+    def keep_worker(self, worker: Worker) -> None:
+        """Keep what a judging process says of itself."""
+        insert_or_update(self._c, _workers, dict(vars(worker)))
+
+    def fold_workers(self, before: float) -> None:
+        """Add up what processes did that ended before then, so that the totals stay and the rows do not pile up."""
+        old = _workers.c.seen_at < before
+        found = self._c.execute(select(_workers).where(old)).mappings().all()
+        if len(found) < 2:
+            return
+        self._c.execute(delete(_workers).where(old))
+        total = Worker(
+            name="past",
+            threads=0,
+            started_at=0.0,
+            seen_at=0.0,
+            judged=sum(row["judged"] for row in found),
+            busy_seconds=sum(row["busy_seconds"] for row in found),
+        )
+        self.keep_worker(total)
+
+    def workers(self, since: float = 0.0) -> tuple[Worker, ...]:
+        """Return the judging processes that were heard of since then."""
+        query = select(_workers).where(_workers.c.seen_at >= since).order_by(_workers.c.name)
+        return tuple(Worker(**row) for row in self._c.execute(query).mappings())
 
     def counts_by_state(self) -> dict[str, int]:
         """Return how many reports are in each state."""
@@ -536,7 +692,8 @@ class Transaction:
                 ask_after=report.ask_after,
                 receipt=report.receipt,
                 state=report.state.value,
-                due_at=report.due_at,
+                ready_at=report.due_at,
+                step=JUDGE,
                 round=report.round,
                 counted=report.counted,
                 code="",
@@ -561,13 +718,14 @@ class Transaction:
         self._c.execute(
             update(_reports)
             .where(_reports.c.digest == report.digest)
-            .values(state=moved.state.value, due_at=moved.due_at, round=moved.round)
+            # Whose turn it is, `line_up` says.
+            .values(state=moved.state.value, ready_at=moved.due_at, due_at=None, round=moved.round)
         )
         return moved
 
     def postpone(self, digest: str, due_at: float) -> None:
         """Let a report that could not be looked at wait."""
-        self._c.execute(update(_reports).where(_reports.c.digest == digest).values(due_at=due_at))
+        self._c.execute(update(_reports).where(_reports.c.digest == digest).values(ready_at=due_at, due_at=None))
 
     def keep_judgement(self, digest: str, *, counted: bool, examination: Examination | None) -> None:
         """Keep what a judgement found out about the file."""
@@ -668,75 +826,154 @@ class Transaction:
         self._c.execute(delete(_trust_files).where(_trust_files.c.version == version))
         self._c.execute(insert(_trust_files).values(version=version, text=text))
 
-    def remember_nonce(self, keyid: str, nonce: str, *, now: float, expires_at: float) -> bool:
-        """Keep a request's nonce; return False if it was used before."""
-        self._c.execute(delete(_nonces).where(_nonces.c.expires_at < now))
-        query = select(_nonces.c.nonce).where(_nonces.c.keyid == keyid, _nonces.c.nonce == nonce)
-        if self._c.execute(query).first() is not None:
-            return False
-        self._c.execute(insert(_nonces).values(keyid=keyid, nonce=nonce, expires_at=expires_at))
-        return True
-
 
 class Store:
-    """The database file."""
+    """The open memory."""
 
-    def __init__(self, path: Path) -> None:
-        """Open `path`, making it if it is not there.
+    def __init__(self, where: Path | str) -> None:
+        """Open a SQLite file, making it if it is not there, or the PostgreSQL database of that URL.
+
+        An older release's is brought up to date.
 
         Raises:
-            StoreDamaged: It was made by a program with another schema.
+            StoreDamaged: It was made by a newer release.
+            StoreUnreachable: There is no server, or it lets nobody in.
+            ConfigurationError: The database is not fit.
         """
-        self.path = path
-        # Made here, so that it and the files that SQLite puts beside it are readable by their owner only.
-        path.touch(mode=0o600)
-        self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS})
-        _configure(self._engine)
+        self._database = open_database(where, name="tax-bureau", connections=_CONNECTIONS)
         try:
-            with self.write() as tx:
-                _metadata.create_all(tx._c)  # noqa: SLF001  same module
-                version = tx.setting("schema_version")
-                if version is None:
-                    tx.set_setting("schema_version", str(SCHEMA_VERSION))
-                elif version != str(SCHEMA_VERSION):
-                    raise StoreDamaged(reason=f"schema {version}, expected {SCHEMA_VERSION}")
+            migrate(self._database, _MIGRATIONS)
+            if self._database.is_server:
+                self._nonces: _NonceTable | _NonceFile = _NonceTable(self._database)
+            else:
+                assert self._database.engine.url.database is not None
+                path = Path(self._database.engine.url.database)
+                self._nonces = _NonceFile(path.with_name(f"{path.stem}-nonces.db"))
         except BaseException:
-            self._engine.dispose()
+            self._database.close()
             raise
+
+    @property
+    def database(self) -> Database:
+        """The database, for those who claim jobs."""
+        return self._database
+
+    @property
+    def _engine(self) -> Engine:
+        return self._database.engine
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """Begin a transaction that may change things; durable when the `with` ends, undone if it raises."""
-        with (
-            self._engine.connect().execution_options(taxferry_begin="BEGIN IMMEDIATE") as connection,
-            connection.begin(),
-        ):
+        with self._database.writing() as connection:
             yield Transaction(connection)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """Begin a transaction that sees one state and changes nothing."""
-        with self._engine.connect() as connection, connection.begin():
+        with self._database.reading() as connection:
             yield Transaction(connection)
 
+    def remember_nonce(self, keyid: str, nonce: str, *, now: float, expires_at: float) -> bool:
+        """Keep a request's nonce; return False if it was used before.
+
+        It survives the end of this process, however it ends, but perhaps not a power cut in the same second: to wait
+        for the disk at every question would cost more than all the rest of it, and a repeated request changes nothing
+        that the first one did not.
+        """
+        return self._nonces.remember(keyid, nonce, now=now, expires_at=expires_at)
+
     def close(self) -> None:
-        """Close the file."""
-        self._engine.dispose()
+        """Close it."""
+        self._nonces.close()
+        self._database.close()
 
 
-def _configure(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def _connected(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # transactions begin where `_begun` says, not where the driver guesses
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.close()
+class _NonceTable:
+    """Nonces that all processes of the bureau share."""
 
-    @event.listens_for(engine, "begin")
-    def _begun(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("taxferry_begin", "BEGIN"))
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._swept = 0.0
+
+    def remember(self, keyid: str, nonce: str, *, now: float, expires_at: float) -> bool:
+        with self._database.writing() as connection:
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+            if abs(now - self._swept) > _NONCE_SWEEP_SECONDS:
+                self._swept = now
+                connection.execute(delete(_nonces).where(_nonces.c.expires_at < now))
+            return insert_new(connection, _nonces, {"keyid": keyid, "nonce": nonce, "expires_at": expires_at})
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _NonceFile:
+    """Nonces in a file of their own, which is not synced at every commit."""
+
+    def __init__(self, path: Path) -> None:
+        path.touch(mode=0o600)
+        self._guard = threading.Lock()
+        self._swept = 0.0
+        self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS nonces (keyid TEXT, nonce TEXT, expires_at REAL, PRIMARY KEY (keyid, nonce)) "
+            "WITHOUT ROWID"
+        )
+        self._db.execute("CREATE INDEX IF NOT EXISTS nonces_expire ON nonces (expires_at)")
+
+    def remember(self, keyid: str, nonce: str, *, now: float, expires_at: float) -> bool:
+        with self._guard:
+            if abs(now - self._swept) > _NONCE_SWEEP_SECONDS:
+                self._swept = now
+                self._db.execute("DELETE FROM nonces WHERE expires_at < ?", (now,))
+            added = self._db.execute("INSERT OR IGNORE INTO nonces VALUES (?, ?, ?)", (keyid, nonce, expires_at))
+            return added.rowcount == 1
+
+    def close(self) -> None:
+        with self._guard:
+            self._db.close()
+
+
+_HOLDING: Final = 7_203_918_447
+"""Seed of the advisory locks of `hold`: other programs in the same database have others."""
+
+
+def _first_schema(connection: Connection) -> None:
+    """Make everything, or see that a bureau of the first release is there and needs nothing but the next step."""
+    if connection.dialect.name == "sqlite" and _table_exists(connection, "settings"):
+        version = Transaction(connection).setting("schema_version")
+        if version != "1":
+            raise StoreDamaged(reason=f"schema {version}, expected 1")
+    _metadata.create_all(connection)
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql("CREATE SEQUENCE IF NOT EXISTS receipt_numbers")
+
+
+def _reports_are_jobs(connection: Connection) -> None:
+    """Let the row of a report be its job: what was due stays due, and each taxpayer's reports stand in a line."""
+    _metadata.create_all(connection)
+    connection.exec_driver_sql("DROP INDEX IF EXISTS reports_due")
+    before = {column["name"] for column in inspect(connection).get_columns("reports")}
+    add_missing(connection, _reports)
+    if "ready_at" in before:
+        return
+    c = _reports.c
+    stored = c.state == BureauState.STORED.value
+    connection.execute(update(_reports).where(stored).values(ready_at=func.coalesce(c.due_at, 0.0), step=JUDGE))
+    connection.execute(update(_reports).values(due_at=None))
+    tx = Transaction(connection)
+    for taxpayer_id in connection.execute(select(c.taxpayer_id).where(stored).distinct()).scalars().all():
+        tx.line_up(taxpayer_id, 0.0)
+
+
+def _table_exists(connection: Connection, name: str) -> bool:
+    return inspect(connection).has_table(name)
+
+
+_MIGRATIONS: Final = (_first_schema, _reports_are_jobs)
 
 
 def _station_key(row: RowMapping) -> StationKey:
@@ -778,7 +1015,7 @@ def _report(row: RowMapping) -> Report:
         ask_after=row["ask_after"],
         receipt=row["receipt"],
         state=BureauState(row["state"]),
-        due_at=row["due_at"],
+        due_at=row["ready_at"],
         round=row["round"],
         counted=row["counted"],
         examination=_examination(row["examination"]) if row["examination"] is not None else None,

@@ -125,6 +125,8 @@ class Office:
         """Close the bureau and open it again from its folder."""
         self.bureau.store.close()
         self.bureau = self._open()
+        with self.bureau.store.write() as tx:
+            tx.let_go()  # its process is dead
 
     def card(self, machine: int | str = 0) -> SoftSigner:
         """Return the card of a machine."""

@@ -304,7 +304,9 @@ def test_too_early_a_question_gets_y_and_when_to_come_back(office: Office) -> No
     office.bureau.desk.set_processing_seconds(90)
     digest = office.send()
     reply = office.client().get(f"/v1/reports/{digest}/result")
-    assert (reply.status, reply.body, reply.headers["retry-after"]) == (202, b"Y", "90")
+    assert (reply.status, reply.body) == (202, b"Y")
+    # Each report waits for its own share of the time: 3 to 5 minutes of 5.
+    assert 54 <= int(reply.headers["retry-after"]) <= 90
     assert is_processing(reply.body)
     status = parse_report_status(office.client().get(f"/v1/reports/{digest}").body)
     assert (status.state, status.ask_after_seconds) == ("stored", 90)
