@@ -44,7 +44,7 @@ from tax_bureau.pace import Pace, seconds_until_judged
 from tax_bureau.parts import GIVES_WAY_SECONDS, Part, Partial, Parts, TooManyUploads
 from tax_bureau.refusal import Kind, Refusal
 from tax_bureau.spool import Arrival, Spool
-from tax_bureau.store import Line, Report, StationKey, Store, StoredResult, Transaction
+from tax_bureau.store import Line, Report, claimed, StationKey, Store, StoredResult, Transaction
 
 SUPERSEDED: Final = "SUPERSEDED"
 """错误号 of a report whose card has made a newer copy: it can no longer clear."""
@@ -144,14 +144,17 @@ class Desk:
 
     # --- taking in -------------------------------------------------------------------------------------------------
 
-    def check_upload(self, key: StationKey, digest: str) -> None:
+    def check_upload(self, key: StationKey, digest: str) -> Report | None:
         """Refuse, before a byte is read, an upload that could not be taken whatever it holds.
+
+        Returns:
+            The report, if it is on file already.
 
         Raises:
             Refusal: The key is not on file, or the report is another taxpayer's.
         """
         with self._store.read() as tx:
-            _report_on_file(tx, key, digest)
+            return _report_on_file(tx, key, digest)
 
     def take(self, key: StationKey, digest: str, arrival: Arrival) -> Taken:
         """Take an uploaded report, or say again that it was taken (GW-4).
@@ -377,7 +380,7 @@ class Desk:
         clear; and a success for the same period has not cleared, or the card could not have copied that period again.
         A copy that was sealed anew (to another key of the bureau) has the same sequence: the later upload counts.
         """
-        for other in tx.reports(card_no=new.header.card_no):
+        for other in tx.reports_of_card(new.header.card_no):
             if other.digest == new.digest:
                 continue
             older, newer = (other, new) if other.header.sequence <= new.header.sequence else (new, other)
@@ -420,9 +423,7 @@ class Desk:
             Whether it was looked at.
         """
         now = self._clock.now()
-        with self._store.read() as tx:
-            report = tx.report(claim.key)
-        assert report is not None, "reports are never forgotten"
+        report = claimed(claim)
         examination: Examination | None = None
         trouble = ""
         done = True
@@ -511,7 +512,7 @@ class Desk:
         """
         if report.header.kind != "period":
             return
-        for other in tx.reports(taxpayer_id=report.header.taxpayer_id, period=report.header.period):
+        for other in tx.reports_of_period(report.header.taxpayer_id, report.header.period):
             if other.digest == report.digest or other.header.kind != "period":
                 continue
             failed_it = compared and other.state is BureauState.FAILED and other.code == "271D"
@@ -826,7 +827,7 @@ def reported(tx: Transaction, taxpayer_id: str, period: str) -> list[Report]:
     """Return the period reports that count for their machines: good files that no newer copy superseded."""
     return [
         report
-        for report in tx.reports(taxpayer_id=taxpayer_id, period=period)
+        for report in tx.reports_of_period(taxpayer_id, period)
         if report.counted and report.header.kind == "period" and report.state is not BureauState.SUPERSEDED
     ]
 
@@ -883,7 +884,8 @@ def _sequence_taken(tx: Transaction, header: PublicHeader) -> bool:
     """
     return any(
         not any(result.field_code == envelope_opened.FIELD_CODE for result in tx.results(other.digest))
-        for other in tx.reports_with(header.card_no, header.sequence)
+        for other in tx.reports_of_card(header.card_no)
+        if other.header.sequence == header.sequence
     )
 
 

@@ -39,6 +39,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    bindparam,
     delete,
     func,
     insert,
@@ -211,6 +212,38 @@ _events = Table(
     Column("at", String, nullable=False),
     Column("what", String, nullable=False),
     Column("detail", String, nullable=False),
+)
+
+
+# What is asked for every report, put together once: that takes longer than asking.
+_OF: Final = bindparam("of", type_=String)
+_REPORT: Final = select(_reports).where(_reports.c.digest == _OF)
+_STATION_KEY: Final = select(_station_keys).where(_station_keys.c.fingerprint == _OF)
+_ENROLLED: Final = (
+    select(_station_keys)
+    .where(_station_keys.c.taxpayer_id == _OF, _station_keys.c.enrolled_at.is_not(None))
+    .order_by(_station_keys.c.enrolled_at, _station_keys.c.fingerprint)
+)
+_CARD: Final = select(_cards).where(_cards.c.card_no == _OF)
+_ARRIVAL: Final = (_reports.c.received_at, _reports.c.receipt_no)
+_OF_CARD: Final = select(_reports).where(_reports.c.card_no == _OF).order_by(*_ARRIVAL)
+_MONTH: Final = bindparam("in_month", type_=String)
+_OF_PERIOD: Final = select(_reports).where(_reports.c.taxpayer_id == _OF, _reports.c.period == _MONTH).order_by(*_ARRIVAL)
+_PLACE: Final = (_reports.c.digest, _reports.c.ready_at, _reports.c.due_at, _reports.c.lease_until)
+_IN_LINE: Final = (_reports.c.taxpayer_id == _OF, _reports.c.ready_at.is_not(None))
+_LINE: Final = select(*_PLACE).where(*_IN_LINE).order_by(_reports.c.ready_at, _reports.c.receipt_no).limit(2)
+_CALLED: Final = select(*_PLACE).where(*_IN_LINE, _reports.c.due_at.is_not(None)).limit(2)
+_CALL: Final = (
+    update(_reports).where(_reports.c.digest == _OF).values(due_at=bindparam("at", type_=Float), step=JUDGE)
+)
+_COUNT: Final = (
+    update(_counters).where(_counters.c.name == _OF).values(value=_counters.c.value + 1).returning(_counters.c.value)
+)
+_DECLARATION: Final = (
+    select(_declarations)
+    .where(_declarations.c.taxpayer_id == _OF, _declarations.c.period == _MONTH)
+    .order_by(_declarations.c.version.desc())
+    .limit(1)
 )
 
 
@@ -413,11 +446,10 @@ class Transaction:
 
     def next_number(self, name: str) -> int:
         """Return the next number of a row of numbers that starts at 1 and has no gaps but those of failures."""
-        values = {"name": name, "value": 1}
-        if insert_new(self._c, _counters, values):
+        number = self._c.execute(_COUNT, {"of": name}).scalar_one_or_none()
+        if number is None and insert_new(self._c, _counters, {"name": name, "value": 1}):
             return 1
-        counting = update(_counters).where(_counters.c.name == name).values(value=_counters.c.value + 1)
-        return int(self._c.execute(counting.returning(_counters.c.value)).scalar_one())
+        return int(self._c.execute(_COUNT, {"of": name}).scalar_one() if number is None else number)
 
     def next_receipt(self) -> int:
         """Return the next number of a receipt. Several processes take them at once, so a failure leaves a gap."""
@@ -452,18 +484,12 @@ class Transaction:
 
     def station_key(self, fingerprint: str) -> StationKey | None:
         """Return the key of that fingerprint."""
-        row = self._c.execute(select(_station_keys).where(_station_keys.c.fingerprint == fingerprint)).mappings()
-        found = row.one_or_none()
+        found = self._c.execute(_STATION_KEY, {"of": fingerprint}).mappings().one_or_none()
         return _station_key(found) if found is not None else None
 
     def enrolled_keys(self, taxpayer_id: str) -> tuple[StationKey, ...]:
         """Return the keys on file for a taxpayer."""
-        query = (
-            select(_station_keys)
-            .where(_station_keys.c.taxpayer_id == taxpayer_id, _station_keys.c.enrolled_at.is_not(None))
-            .order_by(_station_keys.c.enrolled_at, _station_keys.c.fingerprint)
-        )
-        return tuple(_station_key(row) for row in self._c.execute(query).mappings())
+        return tuple(_station_key(row) for row in self._c.execute(_ENROLLED, {"of": taxpayer_id}).mappings())
 
     def add_station_key(self, fingerprint: str, taxpayer_id: str, certificate: str, *, issued_at: datetime) -> None:
         """Know a key, without enrolling it; a known one stays as it is."""
@@ -487,7 +513,7 @@ class Transaction:
 
     def card(self, card_no: str) -> Card | None:
         """Return a registered card."""
-        row = self._c.execute(select(_cards).where(_cards.c.card_no == card_no)).mappings().one_or_none()
+        row = self._c.execute(_CARD, {"of": card_no}).mappings().one_or_none()
         return _card(row) if row is not None else None
 
     def cards(self, taxpayer_id: str | None = None) -> tuple[Card, ...]:
@@ -549,13 +575,17 @@ class Transaction:
 
     def report(self, digest: str) -> Report | None:
         """Return a report."""
-        row = self._c.execute(select(_reports).where(_reports.c.digest == digest)).mappings().one_or_none()
+        row = self._c.execute(_REPORT, {"of": digest}).mappings().one_or_none()
         return _report(row) if row is not None else None
 
-    def reports_with(self, card_no: str, sequence: int) -> tuple[Report, ...]:
-        """Return the reports of that copy of that card: one, unless the copy was sealed anew."""
-        query = select(_reports).where(_reports.c.card_no == card_no, _reports.c.sequence == sequence)
-        return tuple(_report(row) for row in self._c.execute(query).mappings())
+    def reports_of_card(self, card_no: str) -> tuple[Report, ...]:
+        """Return all reports that name a card, in the order of their arrival."""
+        return tuple(_report(row) for row in self._c.execute(_OF_CARD, {"of": card_no}).mappings())
+
+    def reports_of_period(self, taxpayer_id: str, period: str) -> tuple[Report, ...]:
+        """Return a taxpayer's reports of a month, in the order of their arrival."""
+        found = self._c.execute(_OF_PERIOD, {"of": taxpayer_id, "in_month": period})
+        return tuple(_report(row) for row in found.mappings())
 
     def reports(
         self,
@@ -601,21 +631,19 @@ class Transaction:
         To be asked at the end of whatever put a report into the line or took one out. One that becomes due because its
         predecessor left goes behind all that are due already: so the taxpayers take turns.
         """
-        c = _reports.c
-        line = (c.taxpayer_id == taxpayer_id, c.ready_at.is_not(None))
-        query = select(c.digest, c.ready_at, c.due_at, c.lease_until)
-        first = self._c.execute(query.where(*line).order_by(c.ready_at, c.receipt_no).limit(1)).one_or_none()
+        first, *others = self._c.execute(_LINE, {"of": taxpayer_id}).all() or (None,)
         if first is None:
             return
-        called = self._c.execute(query.where(*line, c.due_at.is_not(None)).limit(2)).all()
+        called = [row for row in (first, *others) if row.due_at is not None]
+        if others:  # the one whose turn it is may stand anywhere in a line of more than one
+            called = list(self._c.execute(_CALLED, {"of": taxpayer_id}).all())
         if len(called) == 1 and (called[0].lease_until is not None or called[0].ready_at <= max(first.ready_at, now)):
             return
         for other in called:
             if other.digest != first.digest:
-                self._c.execute(update(_reports).where(c.digest == other.digest).values(due_at=None))
+                self._c.execute(_CALL, {"of": other.digest, "at": None})
         if first.due_at is None:
-            due_at = max(first.ready_at, now)
-            self._c.execute(update(_reports).where(c.digest == first.digest).values(due_at=due_at, step=JUDGE))
+            self._c.execute(_CALL, {"of": first.digest, "at": max(first.ready_at, now)})
 
     def claim(self, worker: str, now: float | None, lease_seconds: float) -> Claim | None:
         """Take the report whose turn it is, for a while."""
@@ -787,13 +815,7 @@ class Transaction:
 
     def declaration(self, taxpayer_id: str, period: str) -> Declaration | None:
         """Return the newest declaration of a period."""
-        query = (
-            select(_declarations)
-            .where(_declarations.c.taxpayer_id == taxpayer_id, _declarations.c.period == period)
-            .order_by(_declarations.c.version.desc())
-            .limit(1)
-        )
-        row = self._c.execute(query).mappings().one_or_none()
+        row = self._c.execute(_DECLARATION, {"of": taxpayer_id, "in_month": period}).mappings().one_or_none()
         if row is None:
             return None
         return Declaration(matching=row["matching"], figures=_figures(json.loads(row["figures"])))
@@ -974,6 +996,11 @@ def _table_exists(connection: Connection, name: str) -> bool:
 
 
 _MIGRATIONS: Final = (_first_schema, _reports_are_jobs)
+
+
+def claimed(claim: Claim) -> Report:
+    """Return a report as it was when it was claimed."""
+    return _report(claim.row._mapping)  # noqa: SLF001  SQLAlchemy's public name for it
 
 
 def _station_key(row: RowMapping) -> StationKey:
