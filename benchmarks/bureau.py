@@ -32,8 +32,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,7 +106,9 @@ class Province:
                     signers.append(SoftSigner(key, certificate, (ring.issuing,)))
                 card, station = signers
                 pem = certificate_pem(card.certificate)
-                on_file = CardOnFile(identity.card_no, owner, MachineNo(0), fingerprint(card.certificate), date(2099, 1, 1))
+                on_file = CardOnFile(
+                    identity.card_no, owner, MachineNo(0), fingerprint(card.certificate), date(2099, 1, 1)
+                )
                 far = date(2099, 1, 1)
                 tx.add_card(Card(on_file, 0, pem, far, far, 72, {}), issued_at=now)
                 print_of = fingerprint(station.certificate)
@@ -355,10 +359,28 @@ def measure(url: str, count: int, invoices: int, repeat: int, key_type: str, con
                 province.requests(count, invoices, batch)
                 found.size = next(batch.glob("*.dat")).stat().st_size
                 with program("-m", "benchmarks.bureau", "--step", "sink") as floor:
-                    empty = run("--step", "client", "--folder", str(batch), "--to", floor.said["url"], "--connections", str(connections))
+                    empty = run(
+                        "--step",
+                        "client",
+                        "--folder",
+                        str(batch),
+                        "--to",
+                        floor.said["url"],
+                        "--connections",
+                        str(connections),
+                    )
                 found.floor.append(empty["count"] / empty["seconds"])
                 with bureau(home, "serve", "--port", "0", "--workers", "0") as serving:
-                    sent = run("--step", "client", "--folder", str(batch), "--to", serving.said["url"], "--connections", str(connections))
+                    sent = run(
+                        "--step",
+                        "client",
+                        "--folder",
+                        str(batch),
+                        "--to",
+                        serving.said["url"],
+                        "--connections",
+                        str(connections),
+                    )
                     assert sent["statuses"] == {"201": count}, sent
                 found.uploads.append(count / sent["seconds"])
                 found.p99 = max(found.p99, sent["p99"])
@@ -370,22 +392,17 @@ def measure(url: str, count: int, invoices: int, repeat: int, key_type: str, con
                     share.mkdir()
                     for path in sorted(batch.glob("*.dat"))[index::processes]:
                         os.link(path, share / path.name)
-                results: list[dict[str, Any]] = []
-                threads = [
-                    threading.Thread(
-                        target=lambda s=share: results.append(run("--step", "open", "--folder", str(s), "--home", str(home)))
-                    )
-                    for share in shares
-                ]
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join()
+                with ThreadPoolExecutor(processes) as pool:
+                    results = list(pool.map(partial(_open_share, home), shares))
                 found.bare[processes].append(count / max(each["seconds"] for each in results))
                 found.peak_bare = max(found.peak_bare, *(each["rss"] for each in results))
                 found.judged[processes].append(_judge(province, home, count, processes, found))
                 shutil.rmtree(batch)
     return found
+
+
+def _open_share(home: Path, share: Path) -> dict[str, Any]:
+    return run("--step", "open", "--folder", str(share), "--home", str(home))
 
 
 def _judge(province: Province, home: Path, count: int, processes: int, found: Measured) -> float:

@@ -93,7 +93,12 @@ def make_app(bureau: Bureau, *, limits: Limits | None = None, log: AccessLog | N
         Route("/openapi.json", gateway.get_openapi, methods=["GET"]),
     ]
     manners = Middleware(
-        Manners, metrics=metrics, log=log, clock=bureau.clock, most=gate.requests, answer=lambda scope, e: _any(scope, e)
+        Manners,
+        metrics=metrics,
+        log=log,
+        clock=bureau.clock,
+        most=gate.requests,
+        answer=_any,
     )
     return Starlette(
         routes=routes, middleware=[manners], exception_handlers={Refusal: _refused, HTTPException: _http_error}
@@ -236,7 +241,9 @@ class _Gateway:
 
     async def get_metrics(self, _http: HttpRequest) -> Response:
         """Give the numbers for monitoring."""
-        return Response(await run_in_threadpool(self._metrics.text), media_type=None, headers={"Content-Type": CONTENT_TYPE})
+        return Response(
+            await run_in_threadpool(self._metrics.text), media_type=None, headers={"Content-Type": CONTENT_TYPE}
+        )
 
     async def get_openapi(self, _http: HttpRequest) -> Response:
         """Give the description of this interface."""

@@ -106,7 +106,8 @@ def _lease_option() -> click.Parameter:
         type=click.FloatRange(0.2, 3600),
         default=60.0,
         help=Text(
-            "别的机器上的进程死后，多少秒由其他进程接手", "seconds until others take over from a process that died elsewhere"
+            "别的机器上的进程死后，多少秒由其他进程接手",
+            "seconds until others take over from a process that died elsewhere",
         ),
     )
 

@@ -44,7 +44,7 @@ from tax_bureau.pace import Pace, seconds_until_judged
 from tax_bureau.parts import GIVES_WAY_SECONDS, Part, Partial, Parts, TooManyUploads
 from tax_bureau.refusal import Kind, Refusal
 from tax_bureau.spool import Arrival, Spool
-from tax_bureau.store import Line, Report, claimed, StationKey, Store, StoredResult, Transaction
+from tax_bureau.store import Line, Report, StationKey, Store, StoredResult, Transaction, claimed
 
 SUPERSEDED: Final = "SUPERSEDED"
 """错误号 of a report whose card has made a newer copy: it can no longer clear."""

@@ -45,7 +45,10 @@ class Metrics:
             "taxferry_bureau_received_bytes", "Octets of bodies that were read.", registry=self._registry
         )
         self._shed = Counter(
-            "taxferry_bureau_shed", "Requests that were sent away for want of room.", ("reason",), registry=self._registry
+            "taxferry_bureau_shed",
+            "Requests that were sent away for want of room.",
+            ("reason",),
+            registry=self._registry,
         )
         self._under_way = Gauge(
             "taxferry_bureau_requests_under_way", "Requests under way in this process.", registry=self._registry

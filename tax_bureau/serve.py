@@ -154,7 +154,9 @@ def _check_tls(certificate: Path, key: Path | None) -> None:
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
     except OSError as error:  # ssl's own errors too
-        said = os_reason(error) if not isinstance(error, ssl.SSLError) else Text("不匹配或不是 PEM", "no match, or no PEM")
+        said = (
+            os_reason(error) if not isinstance(error, ssl.SSLError) else Text("不匹配或不是 PEM", "no match, or no PEM")
+        )
         raise ConfigurationError(
             reason=Text(
                 f"TLS 证书 {certificate} 或其密钥不可用（{said.zh}）",

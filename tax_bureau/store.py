@@ -228,14 +228,14 @@ _CARD: Final = select(_cards).where(_cards.c.card_no == _OF)
 _ARRIVAL: Final = (_reports.c.received_at, _reports.c.receipt_no)
 _OF_CARD: Final = select(_reports).where(_reports.c.card_no == _OF).order_by(*_ARRIVAL)
 _MONTH: Final = bindparam("in_month", type_=String)
-_OF_PERIOD: Final = select(_reports).where(_reports.c.taxpayer_id == _OF, _reports.c.period == _MONTH).order_by(*_ARRIVAL)
+_OF_PERIOD: Final = (
+    select(_reports).where(_reports.c.taxpayer_id == _OF, _reports.c.period == _MONTH).order_by(*_ARRIVAL)
+)
 _PLACE: Final = (_reports.c.digest, _reports.c.ready_at, _reports.c.due_at, _reports.c.lease_until)
 _IN_LINE: Final = (_reports.c.taxpayer_id == _OF, _reports.c.ready_at.is_not(None))
 _LINE: Final = select(*_PLACE).where(*_IN_LINE).order_by(_reports.c.ready_at, _reports.c.receipt_no).limit(2)
 _CALLED: Final = select(*_PLACE).where(*_IN_LINE, _reports.c.due_at.is_not(None)).limit(2)
-_CALL: Final = (
-    update(_reports).where(_reports.c.digest == _OF).values(due_at=bindparam("at", type_=Float), step=JUDGE)
-)
+_CALL: Final = update(_reports).where(_reports.c.digest == _OF).values(due_at=bindparam("at", type_=Float), step=JUDGE)
 _COUNT: Final = (
     update(_counters).where(_counters.c.name == _OF).values(value=_counters.c.value + 1).returning(_counters.c.value)
 )

@@ -258,9 +258,15 @@ def test_a_bureau_of_the_first_release_goes_on_with_reports_in_every_state(offic
     office.bureau.desk.set_processing_seconds(300)
     stored = [put(office, other, office.key(OTHER_TAXPAYER), taxpayer_id=OTHER_TAXPAYER)]
     office.bureau.desk.judge_again(failed)
-    before = {digest: (state(office, digest), results(office, digest)) for digest in (waiting, superseded, succeeded, closed)}
+    before = {
+        digest: (state(office, digest), results(office, digest)) for digest in (waiting, superseded, succeeded, closed)
+    }
     assert {state for state, _ in before.values()} | {state(office, failed)} >= {
-        BureauState.WAITING, BureauState.SUPERSEDED, BureauState.SUCCEEDED, BureauState.CLOSED, BureauState.STORED,
+        BureauState.WAITING,
+        BureauState.SUPERSEDED,
+        BureauState.SUCCEEDED,
+        BureauState.CLOSED,
+        BureauState.STORED,
     }
     office.bureau.store.close()
     as_of_the_first_release(office.root / "home" / "bureau.db")
