@@ -41,6 +41,7 @@ from sqlalchemy import (
     Table,
     bindparam,
     delete,
+    event,
     func,
     insert,
     inspect,
@@ -63,6 +64,8 @@ JUDGE: Final = "judge"
 """The one step that a report's row is ever due for."""
 _BUSY_SECONDS: Final = 30
 _NONCE_SWEEP_SECONDS: Final = 30.0
+_STOPPED_SECONDS: Final = 5
+"""Our transactions do nothing but ask the server and sign; one that says nothing for so long has no process any more."""
 _CONNECTIONS: Final = 24
 """As many as a server's threads use at once, with some to spare."""
 
@@ -863,6 +866,8 @@ class Store:
             ConfigurationError: The database is not fit.
         """
         self._database = open_database(where, name="tax-bureau", connections=_CONNECTIONS)
+        if self._database.is_server:
+            _end_stopped_transactions(self._database)
         try:
             migrate(self._database, _MIGRATIONS)
             if self._database.is_server:
@@ -909,6 +914,17 @@ class Store:
         """Close it."""
         self._nonces.close()
         self._database.close()
+
+
+def _end_stopped_transactions(database: Database) -> None:
+    """Have the server end a transaction whose process was stopped in the middle: it keeps what it holds from the others."""
+
+    @event.listens_for(database.engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{_STOPPED_SECONDS}s'")
+        connection.commit()
+
+    database.engine.dispose()  # those that are open already
 
 
 class _NonceTable:
