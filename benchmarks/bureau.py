@@ -31,6 +31,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -272,6 +273,77 @@ def client(folder: Path, url: str, connections: int) -> None:
     )
 
 
+def storm(folder: Path, url: str, per_second: float, seconds: float) -> None:
+    """Send so many uploads a second whatever is answered, those that were sent away again and again; print what came.
+
+    Nobody waits for `Retry-After`: the stations of this storm are impolite.
+    """
+    host, port = url.removeprefix("http://").split(":")
+    waiting = deque(
+        (p.with_suffix(".head").read_bytes() + p.read_bytes(), p.name) for p in sorted(folder.glob("*.dat"))
+    )
+    guard = threading.Lock()
+    statuses: dict[str, int] = {}
+    times: dict[str, list[float]] = {}
+    accepted: list[str] = []
+    waits: list[int] = []
+    began, sent = time.perf_counter(), 0
+
+    def work() -> None:
+        nonlocal sent
+        line: socket.socket | None = None
+        while True:
+            with guard:
+                at = began + sent / per_second
+                sent += 1
+                if at > began + seconds or not waiting:
+                    break
+                data, name = waiting.popleft()
+            time.sleep(max(0.0, at - time.perf_counter()))
+            start = time.perf_counter()
+            status, headers = 0, {}
+            with contextlib.suppress(OSError):
+                if line is None:
+                    line = socket.create_connection((host, int(port)), timeout=60)
+                    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                line.sendall(data)
+                status, headers, _ = read_answer(line)
+            if line is not None and (status == 0 or headers.get("connection") == "close"):
+                line.close()
+                line = None
+            with guard:
+                statuses[str(status)] = statuses.get(str(status), 0) + 1
+                times.setdefault(str(status), []).append(time.perf_counter() - start)
+                if status in (200, 201):
+                    accepted.append(name)
+                else:
+                    waiting.append((data, name))
+                    if "retry-after" in headers:
+                        waits.append(int(headers["retry-after"]))
+        if line is not None:
+            line.close()
+
+    threads = [threading.Thread(target=work) for _ in range(96)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took = {status: sorted(each) for status, each in times.items()}
+    print(
+        json.dumps(
+            {
+                "seconds": time.perf_counter() - began,
+                "statuses": statuses,
+                "accepted": len(accepted),
+                "p50": {status: each[len(each) // 2] for status, each in took.items()},
+                "p99": {status: each[int(len(each) * 0.99)] for status, each in took.items()},
+                "retry_after": [min(waits, default=0), max(waits, default=0)],
+                "left": len(waiting),
+            }
+        )
+    )
+
+
 def read_answer(line: socket.socket) -> tuple[int, dict[str, str], bytes]:
     """Read one answer with a Content-Length; status 0 if the connection ended."""
     data = b""
@@ -426,6 +498,49 @@ def _judge(province: Province, home: Path, count: int, processes: int, found: Me
     return sum(worker.judged / worker.busy_seconds for worker in mine if worker.judged)
 
 
+def overload(url: str, seconds: float, key_type: str, *, invoices: int = 1000) -> bool:
+    """Let five times as much come as is judged, and see that nothing is lost, nobody waits, and it recovers alone."""
+    with tempfile.TemporaryDirectory(prefix="taxferry-bench-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        province = Province(folder, url, key_type)
+        stack.callback(province.close)
+        province.bureau.desk.set_processing_seconds(0)
+        home = folder / "home"
+        sample = folder / "sample"
+        province.requests(40, invoices, sample)
+        with bureau(home, "serve", "--port", "0", "--workers", "0") as serving:
+            run("--step", "client", "--folder", str(sample), "--to", serving.said["url"])
+        found = Measured([], [], [], {1: [], 2: []}, {1: [], 2: []}, 0, 0.0, 0.0, 0.0)
+        capacity = _judge(province, home, 40, 1, found)
+        queue = int(capacity * 10)
+        storm_of = folder / "storm"
+        province.requests(int(capacity * (seconds + 20)) + queue, invoices, storm_of)
+        print(f"one judge manages {capacity:.1f} reports/s alone; the queue is limited to {queue}")
+        with (
+            bureau(home, "serve", "--port", "0", "--workers", "0", "--max-queue", str(queue)) as serving,
+            bureau(home, "work") as judge,
+        ):
+            came = run(
+                "--step", "storm", "--folder", str(storm_of), "--to", serving.said["url"],
+                "--rate", str(5 * capacity), "--seconds", str(seconds),
+            )  # fmt: skip
+            longest = province.backlog()
+            began = time.monotonic()
+            while province.backlog():
+                assert time.monotonic() < began + 600, "it does not recover"
+                time.sleep(0.1)
+            recovered = time.monotonic() - began
+            peaks = serving.peak_mb(), judge.peak_mb()
+        with province.bureau.store.read() as tx:
+            counts = tx.counts_by_state()
+        print(json.dumps(came, indent=1))
+        print(f"at the end {longest} waited; without a person the queue was empty after {recovered:.1f} s")
+        print(
+            f"accepted {came['accepted']} and judged {counts}; peak MB: serving {peaks[0]:.0f}, judging {peaks[1]:.0f}"
+        )
+        return counts == {"succeeded": came["accepted"] + 40} and set(came["statuses"]) <= {"201", "200", "429"}
+
+
 def report(title: str, found: Measured) -> bool:
     """Print the numbers and their ratios; return whether the goals hold."""
 
@@ -467,6 +582,8 @@ def main() -> int:
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--rate", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--to", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.step == "sink":
@@ -474,6 +591,9 @@ def main() -> int:
         return 0
     if chosen.step == "client":
         client(chosen.folder, chosen.to, chosen.connections)
+        return 0
+    if chosen.step == "storm":
+        storm(chosen.folder, chosen.to, chosen.rate, chosen.seconds)
         return 0
     if chosen.step in ("prove", "open"):
         bare(chosen.home, chosen.folder, chosen.step)
@@ -485,6 +605,9 @@ def main() -> int:
 
             make = stack.enter_context(running_cluster()).new_database
         kind = "PostgreSQL" if chosen.url or chosen.postgresql else "SQLite"
+        if chosen.overload:
+            print(f"{kind}, five times too much for {chosen.overload:.0f} s")
+            return 0 if overload(make(), chosen.overload, chosen.suite) else 1
         good = True
         for name, count, invoices in (("small", chosen.small, 200), ("large", chosen.large, 100_000)):
             if count:

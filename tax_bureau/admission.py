@@ -20,6 +20,7 @@ from typing import Final
 from shared.text import Text
 from tax_bureau.desk import Desk
 from tax_bureau.refusal import Kind, Refusal
+from tax_bureau.store import Line
 
 _SOONEST: Final = 5.0
 _LATEST: Final = 3600.0
@@ -68,6 +69,8 @@ class Gate:
         self._limits = limits
         self._guard = threading.Lock()
         self._uploads = 0
+        self._seen: Line | None = None
+        self._since = 0
 
     @property
     def uploads(self) -> int:
@@ -106,7 +109,12 @@ class Gate:
             Full: No room now.
         """
         line, pace = self._desk.queue()
-        excess = line.ready + line.waiting - self._limits.queue
+        with self._guard:
+            # The queue is counted once in a while; what was let in since then stands in it as well.
+            if line is not self._seen:
+                self._seen, self._since = line, 0
+            excess = line.ready + line.waiting + self._since - self._limits.queue
+            self._since += excess < 0
         if excess >= 0:
             # Until the queue is a tenth shorter: at its very end every second station would be sent away again.
             shorter = excess + self._limits.queue / 10
