@@ -144,18 +144,20 @@ class Province:
             path.write_bytes(data)
             files.append(path)
             target = f"/v1/reports/{sealed.digest}"
-            fields = sign_request(
-                "PUT",
-                f"http://bureau.test{target}",
-                content_digest(hashlib.sha256(data).digest()),
-                station,
-                created=int(self.clock.now().timestamp()) + 120,
-                nonce=secrets.token_hex(16),
-                keyid=fingerprint(station.certificate),
-            )
-            head = [f"PUT {target} HTTP/1.1", "Host: bureau.test", f"Content-Length: {len(data)}"]
-            head += [f"{name}: {value}" for name, value in fields.items()]
-            path.with_suffix(".head").write_bytes("\r\n".join([*head, "", ""]).encode())
+            for method, where, name in (("PUT", target, ".head"), ("GET", f"{target}/result", ".ask")):
+                fields = sign_request(
+                    method,
+                    f"http://bureau.test{where}",
+                    content_digest(hashlib.sha256(data).digest()) if method == "PUT" else None,
+                    station,
+                    created=int(self.clock.now().timestamp()) + 120,
+                    nonce=secrets.token_hex(16),
+                    keyid=fingerprint(station.certificate),
+                )
+                head = [f"{method} {where} HTTP/1.1", "Host: bureau.test"]
+                head += [f"Content-Length: {len(data)}"] if method == "PUT" else []
+                head += [f"{field}: {value}" for field, value in fields.items()]
+                path.with_suffix(name).write_bytes("\r\n".join([*head, "", ""]).encode())
         return files
 
     def backlog(self) -> int:
@@ -232,10 +234,14 @@ def sink() -> None:
     uvicorn.Server(config).run(sockets=[server])
 
 
-def client(folder: Path, url: str, connections: int) -> None:
-    """Send all requests of a folder over some connections, and print what came of them."""
+def client(folder: Path, url: str, connections: int, *, ask: bool = False) -> None:
+    """Send all uploads of a folder over some connections, or ask for all results, and print what came of it."""
     host, port = url.removeprefix("http://").split(":")
-    requests = [(p.with_suffix(".head").read_bytes() + p.read_bytes()) for p in sorted(folder.glob("*.dat"))]
+    files = sorted(folder.glob("*.dat"))
+    if ask:
+        requests = [path.with_suffix(".ask").read_bytes() for path in files]
+    else:
+        requests = [path.with_suffix(".head").read_bytes() + path.read_bytes() for path in files]
     guard, at, found = threading.Lock(), iter(requests), []
 
     def work() -> None:
@@ -406,6 +412,7 @@ class Measured:
     """The numbers of one kind of report and one database, over several runs."""
 
     uploads: list[float]
+    questions: list[float]
     floor: list[float]
     proofs: list[float]
     judged: dict[int, list[float]]
@@ -418,7 +425,7 @@ class Measured:
 
 def measure(url: str, count: int, invoices: int, repeat: int, key_type: str, connections: int) -> Measured:
     """Measure one kind of report."""
-    found = Measured([], [], [], {1: [], 2: []}, {1: [], 2: []}, 0, 0.0, 0.0, 0.0)
+    found = Measured([], [], [], [], {1: [], 2: []}, {1: [], 2: []}, 0, 0.0, 0.0, 0.0)
     with tempfile.TemporaryDirectory(prefix="taxferry-bench-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         province = Province(folder, url, key_type)
@@ -454,6 +461,19 @@ def measure(url: str, count: int, invoices: int, repeat: int, key_type: str, con
                         str(connections),
                     )
                     assert sent["statuses"] == {"201": count}, sent
+                    asked = run(
+                        "--step",
+                        "client",
+                        "--ask",
+                        "--folder",
+                        str(batch),
+                        "--to",
+                        serving.said["url"],
+                        "--connections",
+                        str(connections),
+                    )
+                    assert asked["statuses"] == {"202": count}, asked
+                found.questions.append(count / asked["seconds"])
                 found.uploads.append(count / sent["seconds"])
                 found.p99 = max(found.p99, sent["p99"])
                 proofs = run("--step", "prove", "--folder", str(batch), "--home", str(home))
@@ -510,7 +530,7 @@ def overload(url: str, seconds: float, key_type: str, *, invoices: int = 1000) -
         province.requests(40, invoices, sample)
         with bureau(home, "serve", "--port", "0", "--workers", "0") as serving:
             run("--step", "client", "--folder", str(sample), "--to", serving.said["url"])
-        found = Measured([], [], [], {1: [], 2: []}, {1: [], 2: []}, 0, 0.0, 0.0, 0.0)
+        found = Measured([], [], [], [], {1: [], 2: []}, {1: [], 2: []}, 0, 0.0, 0.0, 0.0)
         capacity = _judge(province, home, 40, 1, found)
         queue = int(capacity * 10)
         storm_of = folder / "storm"
@@ -554,6 +574,7 @@ def report(title: str, found: Measured) -> bool:
     share = ratio(found.uploads, found.floor)
     proofs = ratio(found.uploads, [1 / (1 / a + 1 / b) for a, b in zip(found.floor, found.proofs, strict=True)])
     print(f"  uploads/s          {spread(found.uploads)}   slowest of a hundred: {found.p99 * 1000:.0f} ms")
+    print(f"  questions/s        {spread(found.questions)}")
     print(f"  floor/s            {spread(found.floor)}")
     print(f"  bare proofs/s      {spread(found.proofs)}")
     print(f"  of the floor       {spread(share)}")
@@ -582,6 +603,7 @@ def main() -> int:
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--ask", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--rate", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--to", help=argparse.SUPPRESS)
@@ -590,7 +612,7 @@ def main() -> int:
         sink()
         return 0
     if chosen.step == "client":
-        client(chosen.folder, chosen.to, chosen.connections)
+        client(chosen.folder, chosen.to, chosen.connections, ask=chosen.ask)
         return 0
     if chosen.step == "storm":
         storm(chosen.folder, chosen.to, chosen.rate, chosen.seconds)

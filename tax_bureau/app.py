@@ -63,6 +63,10 @@ STATUS: Final[dict[Kind, int]] = {
 """429 for `not now`: a 5xx may come from anything in between and says nothing about what the bureau has."""
 _BUSY_SECONDS: Final = 30
 _TEXT: Final = "text/plain; charset=utf-8"
+_HTTP_ERRORS: Final = {
+    404: ("no-such-path", Text("没有这个地址", "there is no such path")),
+    405: ("no-such-method", Text("这个地址不支持这种请求", "this path has no such method")),
+}
 _PERIOD: Final = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])", re.ASCII)
 _NO_STORE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _THREADS: Final = 16
@@ -359,8 +363,8 @@ async def _refused(http: HttpRequest, error: Exception) -> Response:
 
 async def _http_error(http: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kind = {404: "no-such-path", 405: "no-such-method"}.get(error.status_code, "http")
-    found = problem(error.status_code, kind, both(str(error.detail)), kind, request_id=request_id(http.scope))
+    kind, said = _HTTP_ERRORS.get(error.status_code, ("http", both(str(error.detail))))
+    found = problem(error.status_code, kind, said, kind, request_id=request_id(http.scope))
     found.headers.update(error.headers or {})
     return found
 

@@ -22,6 +22,7 @@ from shared.model.report import KIND_NAMES
 from shared.money import parse_fen
 from shared.text import Text, both
 from shared.text.system import os_reason
+from tax_bureau.admission import Limits
 from tax_bureau.figures import MAX_BYTES, parse_figures
 from tax_bureau.home import Bureau, init_bureau, open_bureau
 from tax_bureau.issue import KeyType, certificate_pem
@@ -534,7 +535,7 @@ def serve(
         how = service.Service(
             workers=workers,
             lease_seconds=lease_seconds,
-            limits=service.Limits(uploads=max_uploads, queue=max_queue),
+            limits=Limits(uploads=max_uploads, queue=max_queue),
             certificate=tls_cert,
             key=tls_key,
             access_log=access_log or default,

@@ -104,7 +104,9 @@ class _Shared(Collector):
         judging = tuple(worker for worker in workers if worker.seen_at > now - Pace.HEARD_SECONDS)
         yield GaugeMetricFamily("taxferry_bureau_judging_processes", "Processes that judge.", len(judging))
         yield GaugeMetricFamily(
-            "taxferry_bureau_judgements_per_second", "What they can do in a second.", Pace.of(judging).per_second
+            "taxferry_bureau_judgements_per_second",
+            "What they can do in a second, as measured while there was work.",
+            sum(worker.pace for worker in judging),
         )
         yield CounterMetricFamily("taxferry_bureau_judged", "Judgements.", sum(each.judged for each in workers))
         yield CounterMetricFamily(

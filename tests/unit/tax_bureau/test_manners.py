@@ -115,7 +115,7 @@ class Unread:
 @pytest.mark.parametrize("full", ["queue", "disk", "uploads"])
 def test_upload_is_sent_away_unread_when_there_is_no_room(
     office: Office, full: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> None:  # GW-17
     office.bureau.desk.set_processing_seconds(300)
     office.client().put_report(*reversed(sealed(office, office.card(1))))
     office.restart()
@@ -231,7 +231,9 @@ def test_a_defect_is_a_problem_too_and_names_the_id_to_ask_about(
     assert "秘密" not in reply.body.decode()
 
 
-def test_a_store_that_is_away_leaves_the_outcome_unknown(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_away_leaves_the_outcome_unknown(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:  # GW-17
     """Never 429: the commit whose answer was lost may have happened (GW-2)."""
 
     def away(*_: Any) -> None:
@@ -244,7 +246,7 @@ def test_a_store_that_is_away_leaves_the_outcome_unknown(office: Office, monkeyp
     assert int(reply.headers["retry-after"]) > 0
 
 
-def test_a_request_s_own_id_comes_back_if_it_is_one(office: Office) -> None:
+def test_a_request_s_own_id_comes_back_if_it_is_one(office: Office) -> None:  # GW-18
     def asked(value: str) -> str:
         return send(office.bureau, "GET", "/healthz", headers={"X-Request-Id": value}).headers["x-request-id"]
 

@@ -78,7 +78,7 @@ def cards_of(office: Office, taxpayer_id: str, count: int) -> list[object]:
 # --- turns -----------------------------------------------------------------------------------------------------------
 
 
-def test_one_with_many_reports_does_not_keep_the_others_waiting(either: Office) -> None:
+def test_one_with_many_reports_does_not_keep_the_others_waiting(either: Office) -> None:  # JUDGE-18
     """The big one was here first; after its first report everybody else has a turn."""
     big = [put(either, card) for card in cards_of(either, TAXPAYER, 6)]
     (card,) = cards_of(either, OTHER_TAXPAYER, 1)
@@ -200,7 +200,7 @@ def test_waiting_is_the_turns_before_a_report_over_the_measured_speed() -> None:
     assert smoothed(0.0, 9.0) == 9
 
 
-def test_when_to_ask_again_follows_the_backlog_and_the_speed(office: Office) -> None:
+def test_when_to_ask_again_follows_the_backlog_and_the_speed(office: Office) -> None:  # GW-19
     cards = cards_of(office, TAXPAYER, 5)
     digests = [put(office, card) for card in cards]
     with office.bureau.store.write() as tx:
