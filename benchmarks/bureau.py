@@ -565,7 +565,7 @@ def report(title: str, found: Measured) -> bool:
     """Print the numbers and their ratios; return whether the goals hold."""
 
     def spread(values: list[float]) -> str:
-        return f"{statistics.median(values):8.1f} ({min(values):.1f} to {max(values):.1f})"
+        return f"{statistics.median(values):8.3g} ({min(values):.3g} to {max(values):.3g})"
 
     def ratio(ours: list[float], theirs: list[float]) -> list[float]:
         return [a / b for a, b in zip(ours, theirs, strict=True)]

@@ -38,7 +38,7 @@ from tax_bureau.openapi import document
 from tax_bureau.parts import MAX_PART_BYTES, Part, Partial, parse_range
 from tax_bureau.refusal import Kind, Refusal
 from tax_bureau.spool import Arrival, TooLarge, Upload
-from tax_bureau.store import StationKey
+from tax_bureau.store import Report, StationKey
 
 STATUS: Final[dict[Kind, int]] = {
     Kind.BAD_REQUEST: 400,
@@ -136,28 +136,34 @@ class _Gateway:
         digest = _digest(http)
         try:
             with self._gate.upload():
-                key = await run_in_threadpool(self._begin, http, request, digest)
-                return await self._receive(http, key, digest, part, promised, limit)
+                key, known = await run_in_threadpool(self._begin, http, request, digest)
+                return await self._receive(http, key, known, digest, part, promised, limit)
         except Full as full:
             self._metrics.shed(full.reason)
             raise
 
-    def _begin(self, http: HttpRequest, request: Request, digest: str) -> StationKey:
-        """Say whether an upload may begin, before a byte of it is read."""
+    def _begin(self, http: HttpRequest, request: Request, digest: str) -> tuple[StationKey, Report | None]:
+        """Say whether an upload may begin, before a byte of it is read; return who sends it, and the report if known."""
         self._gate.check(int(request.header("content-length") or 0))
         key = self._door.admit(request)
         http.scope["taxferry.key"] = key.fingerprint
-        self._desk.check_upload(key, digest)
-        return key
+        return key, self._desk.check_upload(key, digest)
 
     async def _receive(
-        self, http: HttpRequest, key: StationKey, digest: str, part: Part | None, promised: bytes, limit: int
+        self,
+        http: HttpRequest,
+        key: StationKey,
+        known: Report | None,
+        digest: str,
+        part: Part | None,
+        promised: bytes,
+        limit: int,
     ) -> Response:
         upload = self._bureau.spool.begin(limit)
         try:
             async for chunk in http.stream():
                 upload.write(chunk)
-            taken = await run_in_threadpool(self._take, key, digest, part, promised, upload)
+            taken = await run_in_threadpool(self._take, key, known, digest, part, promised, upload)
         except TooLarge:
             raise _too_large(MAX_FILE_BYTES) if part is None else _not_that_long() from None
         except ClientDisconnect:
@@ -172,12 +178,12 @@ class _Gateway:
         return _text(taken.receipt, 201 if taken.new else 200)
 
     def _take(
-        self, key: StationKey, digest: str, part: Part | None, promised: bytes, upload: Upload
+        self, key: StationKey, known: Report | None, digest: str, part: Part | None, promised: bytes, upload: Upload
     ) -> Taken | Partial:
         arrival: Arrival = upload.finish(durable=part is None)
         _check_promise(promised, arrival.sha256)
         if part is None:
-            taken = self._desk.take(key, digest, arrival)
+            taken = self._desk.take(key, digest, arrival, known)
             self._desk.forget_parts(key, digest)
             return taken
         if arrival.size_bytes != part.size:

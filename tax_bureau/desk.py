@@ -156,19 +156,18 @@ class Desk:
         with self._store.read() as tx:
             return _report_on_file(tx, key, digest)
 
-    def take(self, key: StationKey, digest: str, arrival: Arrival) -> Taken:
+    def take(self, key: StationKey, digest: str, arrival: Arrival, known: Report | None = None) -> Taken:
         """Take an uploaded report, or say again that it was taken (GW-4).
 
         Args:
             key: Who brings it.
             digest: What the request says it is.
             arrival: The complete, durable upload.
+            known: What `check_upload` returned: the same octets need not be proven again.
 
         Raises:
             Refusal: Nothing was stored.
         """
-        with self._store.read() as tx:
-            known = tx.report(digest)
         # Two files of one report may differ in the signature's octets (ECDSA): only a proof tells what this is.
         same_file = known is not None and known.file_sha256 == arrival.sha256.hex()
         proven = None if same_file else self._prove(digest, arrival)

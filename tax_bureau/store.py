@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -248,6 +249,31 @@ _DECLARATION: Final = (
     .order_by(_declarations.c.version.desc())
     .limit(1)
 )
+
+_NEW_REPORT: Final = insert(_reports)
+_NEW_RESULT: Final = insert(_results)
+_NEW_EVENT: Final = insert(_events)
+_THIS: Final = update(_reports).where(_reports.c.digest == _OF)
+_MOVE: Final = _THIS.values(
+    state=bindparam("new_state"), ready_at=bindparam("ready", type_=Float), due_at=None, round=bindparam("new_round")
+)
+_KEEP: Final = _THIS.values(counted=bindparam("counts"), examination=bindparam("found", type_=String))
+_NEWEST: Final = _THIS.values(
+    result_no=bindparam("new_no"),
+    code=bindparam("new_code"),
+    field_code=bindparam("new_field_code"),
+    message=bindparam("new_message"),
+)
+_NEW_DAYS: Final = (
+    update(_cards)
+    .where(_cards.c.card_no == _OF)
+    .values(lock_date=bindparam("locked"), next_period_start=bindparam("next"), upload_deadline=bindparam("deadline"))
+)
+_CARDS: Final = (
+    select(_cards).where(_cards.c.withdrawn_at.is_(None)).order_by(_cards.c.taxpayer_id, _cards.c.machine_no)
+)
+_CARDS_OF: Final = _CARDS.where(_cards.c.taxpayer_id == _OF)
+_RESULTS: Final = select(_results).where(_results.c.digest == _OF).order_by(_results.c.result_no)
 
 
 @dataclass(frozen=True)
@@ -521,11 +547,8 @@ class Transaction:
 
     def cards(self, taxpayer_id: str | None = None) -> tuple[Card, ...]:
         """Return the cards in use, of one taxpayer or of all."""
-        query = select(_cards).where(_cards.c.withdrawn_at.is_(None))
-        if taxpayer_id is not None:
-            query = query.where(_cards.c.taxpayer_id == taxpayer_id)
-        query = query.order_by(_cards.c.taxpayer_id, _cards.c.machine_no)
-        return tuple(_card(row) for row in self._c.execute(query).mappings())
+        found = self._c.execute(_CARDS) if taxpayer_id is None else self._c.execute(_CARDS_OF, {"of": taxpayer_id})
+        return tuple(_card(row) for row in found.mappings())
 
     def add_card(self, card: Card, *, issued_at: datetime) -> None:
         """Register a card."""
@@ -554,13 +577,13 @@ class Transaction:
     def set_authority(self, card_no: str, days: Authority) -> None:
         """Keep what a success gave to the card."""
         self._c.execute(
-            update(_cards)
-            .where(_cards.c.card_no == card_no)
-            .values(
-                lock_date=days.lock_date.isoformat(),
-                next_period_start=days.next_period_start.isoformat(),
-                upload_deadline=days.upload_deadline.isoformat(),
-            )
+            _NEW_DAYS,
+            {
+                "of": card_no,
+                "locked": days.lock_date.isoformat(),
+                "next": days.next_period_start.isoformat(),
+                "deadline": days.upload_deadline.isoformat(),
+            },
         )
 
     def set_last_acknowledged(self, card_no: str, result_no: int) -> None:
@@ -703,34 +726,35 @@ class Transaction:
         """Take a report."""
         header = report.header
         self._c.execute(
-            insert(_reports).values(
-                digest=report.digest,
-                taxpayer_id=header.taxpayer_id,
-                machine_no=header.machine_no,
-                stamp=header.stamp,
-                kind=header.kind,
-                period=header.period,
-                card_no=header.card_no,
-                sequence=header.sequence,
-                header=render_row(header),
-                signer=report.signer,
-                signed_on=report.signed_on.isoformat(),
-                size_bytes=report.size_bytes,
-                file_sha256=report.file_sha256,
-                received_at=report.received_at,
-                uploaded_by=report.uploaded_by,
-                receipt_no=report.receipt_no,
-                ask_after=report.ask_after,
-                receipt=report.receipt,
-                state=report.state.value,
-                ready_at=report.due_at,
-                step=JUDGE,
-                round=report.round,
-                counted=report.counted,
-                code="",
-                field_code="",
-                message="",
-            )
+            _NEW_REPORT,
+            {
+                "digest": report.digest,
+                "taxpayer_id": header.taxpayer_id,
+                "machine_no": header.machine_no,
+                "stamp": header.stamp,
+                "kind": header.kind,
+                "period": header.period,
+                "card_no": header.card_no,
+                "sequence": header.sequence,
+                "header": render_row(header),
+                "signer": report.signer,
+                "signed_on": report.signed_on.isoformat(),
+                "size_bytes": report.size_bytes,
+                "file_sha256": report.file_sha256,
+                "received_at": report.received_at,
+                "uploaded_by": report.uploaded_by,
+                "receipt_no": report.receipt_no,
+                "ask_after": report.ask_after,
+                "receipt": report.receipt,
+                "state": report.state.value,
+                "ready_at": report.due_at,
+                "step": JUDGE,
+                "round": report.round,
+                "counted": report.counted,
+                "code": "",
+                "field_code": "",
+                "message": "",
+            },
         )
 
     def move(self, report: Report, event: BureauEvent, *, due_at: float | None = None) -> Report:
@@ -746,12 +770,9 @@ class Transaction:
             due_at=due_at if state is BureauState.STORED else None,
             round=report.round + (event is BureauEvent.REOPEN),
         )
-        self._c.execute(
-            update(_reports)
-            .where(_reports.c.digest == report.digest)
-            # Whose turn it is, `line_up` says.
-            .values(state=moved.state.value, ready_at=moved.due_at, due_at=None, round=moved.round)
-        )
+        # Whose turn it is, `line_up` says.
+        moving = {"of": report.digest, "new_state": moved.state.value, "ready": moved.due_at, "new_round": moved.round}
+        self._c.execute(_MOVE, moving)
         return moved
 
     def postpone(self, digest: str, due_at: float) -> None:
@@ -760,46 +781,45 @@ class Transaction:
 
     def keep_judgement(self, digest: str, *, counted: bool, examination: Examination | None) -> None:
         """Keep what a judgement found out about the file."""
-        self._c.execute(
-            update(_reports)
-            .where(_reports.c.digest == digest)
-            .values(
-                counted=counted,
-                examination=_examination_text(examination) if examination is not None else None,
-            )
-        )
+        found = _examination_text(examination) if examination is not None else None
+        self._c.execute(_KEEP, {"of": digest, "counts": counted, "found": found})
 
     def add_result(self, result: StoredResult) -> None:
         """Keep a signed result; it becomes its report's newest."""
         self._c.execute(
-            insert(_results).values(
-                card_no=result.card_no,
-                result_no=result.result_no,
-                digest=result.digest,
-                outcome=result.outcome,
-                code=result.code,
-                field_code=result.field_code,
-                message=result.message,
-                decided_at=result.decided_at,
-                by_hand=result.by_hand,
-                body_sha256=result.body_sha256,
-                text=result.text,
-            )
+            _NEW_RESULT,
+            {
+                "card_no": result.card_no,
+                "result_no": result.result_no,
+                "digest": result.digest,
+                "outcome": result.outcome,
+                "code": result.code,
+                "field_code": result.field_code,
+                "message": result.message,
+                "decided_at": result.decided_at,
+                "by_hand": result.by_hand,
+                "body_sha256": result.body_sha256,
+                "text": result.text,
+            },
         )
         self._c.execute(
-            update(_reports)
-            .where(_reports.c.digest == result.digest)
-            .values(result_no=result.result_no, code=result.code, field_code=result.field_code, message=result.message)
+            _NEWEST,
+            {
+                "of": result.digest,
+                "new_no": result.result_no,
+                "new_code": result.code,
+                "new_field_code": result.field_code,
+                "new_message": result.message,
+            },
         )
 
     def results(self, digest: str) -> tuple[StoredResult, ...]:
         """Return all results of a report, the newest last."""
-        query = select(_results).where(_results.c.digest == digest).order_by(_results.c.result_no)
-        return tuple(_result(row) for row in self._c.execute(query).mappings())
+        return tuple(_result(row) for row in self._c.execute(_RESULTS, {"of": digest}).mappings())
 
     def add_event(self, digest: str, at: datetime, what: str, detail: str = "") -> None:
         """Write a line of a report's life."""
-        self._c.execute(insert(_events).values(digest=digest, at=format_time(at), what=what, detail=detail))
+        self._c.execute(_NEW_EVENT, {"digest": digest, "at": format_time(at), "what": what, "detail": detail})
 
     def events(self, digest: str) -> tuple[Event, ...]:
         """Return a report's life."""
@@ -1044,10 +1064,16 @@ def _card(row: RowMapping) -> Card:
     )
 
 
+@lru_cache(maxsize=1024)
+def _header(data: bytes) -> PublicHeader:
+    """Return a stored header; a report is looked at several times when it is taken and judged."""
+    return parse_public_header(data)
+
+
 def _report(row: RowMapping) -> Report:
     return Report(
         digest=row["digest"],
-        header=parse_public_header(row["header"]),
+        header=_header(row["header"]),
         signer=row["signer"],
         signed_on=date.fromisoformat(row["signed_on"]),
         size_bytes=row["size_bytes"],
