@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
+from platform import node
 from typing import Any, Final, NoReturn
 
 import click
@@ -21,6 +22,7 @@ from shared.model.report import KIND_NAMES
 from shared.money import parse_fen
 from shared.text import Text, both
 from shared.text.system import os_reason
+from tax_bureau.admission import Limits
 from tax_bureau.figures import MAX_BYTES, parse_figures
 from tax_bureau.home import Bureau, init_bureau, open_bureau
 from tax_bureau.issue import KeyType, certificate_pem
@@ -98,6 +100,19 @@ def _key_type_option() -> click.Parameter:
     return option("--key-type", type=click.Choice(["rsa", "p256"]), default="rsa", help=Text("密钥种类", "kind of key"))
 
 
+def _lease_option() -> click.Parameter:
+    return option(
+        "--lease-seconds",
+        metavar="S",
+        type=click.FloatRange(0.2, 3600),
+        default=60.0,
+        help=Text(
+            "别的机器上的进程死后，多少秒由其他进程接手",
+            "seconds until others take over from a process that died elsewhere",
+        ),
+    )
+
+
 def _open(context: Context) -> Bureau:
     bureau = open_bureau(context.home, SystemClock())
     context.at_end(bureau.store.close)
@@ -117,15 +132,32 @@ def _id_warnings(taxpayer_id: str) -> list[Text]:
     option(
         "--gateway", multiple=True, metavar="URL", help=Text("写入信任文件的税局地址", "addresses for the trust file")
     ),
+    option(
+        "--database",
+        metavar="URL",
+        default="",
+        help=Text(
+            "PostgreSQL 数据库（空的），供多个进程共用；默认用文件夹里的 SQLite",
+            "an empty PostgreSQL database, for several processes; default: SQLite in the folder",
+        ),
+    ),
 )
-def init(context: Context, trust_out: Path | None, key_type: KeyType, gateway: tuple[str, ...]) -> Outcome:
+def init(
+    context: Context, trust_out: Path | None, key_type: KeyType, gateway: tuple[str, ...], database: str
+) -> Outcome:
     """Make a bureau."""
     bad = [url for url in gateway if re.fullmatch(r"https?://[!-~]{1,200}", url) is None]
     if bad:
         raise UsageError(
             reason=Text(f"地址无效：{bad[0][:80]}", f"not an address: {bad[0][:80]}"), command="tax-bureau init"
         )
-    made = init_bureau(context.home, SystemClock(), key_type=key_type, gateways=gateway)
+    if database and not database.startswith(("postgresql://", "postgres://")):
+        raise UsageError(
+            reason=Text("--database 应以 postgresql:// 开头", "--database begins with postgresql://"),
+            command="tax-bureau init",
+        )
+    url = re.sub("^postgres:", "postgresql:", database)
+    made = init_bureau(context.home, SystemClock(), key_type=key_type, gateways=gateway, database=url)
     bureau = _open(context)
     if trust_out is not None:
         write_durably(trust_out, certificate_pem(bureau.keyring.root).encode(), mode=0o644)
@@ -425,13 +457,66 @@ def declare(context: Context, taxpayer_id: TaxpayerId, period: str, figures: Pat
         "--processing-seconds",
         metavar="S",
         type=click.FloatRange(0, 86400),
-        help=Text("受理后多少秒审核", "seconds from a report's arrival to its judgement"),
+        help=Text(
+            "受理后至多多少秒开始审核，每份不同（300 即 3–5 分钟）",
+            "from a report's arrival to its judgement at most, each its own (300: 3 to 5 minutes)",
+        ),
+    ),
+    option(
+        "--workers",
+        metavar="N",
+        type=click.IntRange(0, 64),
+        default=1,
+        help=Text("同时审核几份；0 表示只由 work 审核", "reports judged at once; 0 leaves judging to work"),
+    ),
+    _lease_option(),
+    option("--tls-cert", type=FILE, metavar="FILE", help=Text("TLS 证书（PEM）", "TLS certificate (PEM)")),
+    option("--tls-key", type=FILE, metavar="FILE", help=Text("TLS 证书的密钥（PEM）", "its key (PEM)")),
+    option(
+        "--max-uploads",
+        metavar="N",
+        type=click.IntRange(1, 10_000),
+        default=64,
+        help=Text("同时接收的上传数，超出的稍后再来", "uploads at once; more are told to come later"),
+    ),
+    option(
+        "--max-queue",
+        metavar="N",
+        type=click.IntRange(1, 100_000_000),
+        default=200_000,
+        help=Text("待审报告的上限，超出的稍后再来", "reports waiting at most; more are told to come later"),
+    ),
+    option(
+        "--access-log",
+        type=FILE,
+        metavar="FILE",
+        help=Text(
+            "访问日志（JSON 行，自动轮换）；默认在 logs 文件夹",
+            "access log (JSON lines, rotated); default: in the folder logs",
+        ),
     ),
 )
-def serve(context: Context, host: str, port: int, processing_seconds: float | None) -> Outcome:
+def serve(
+    context: Context,
+    host: str,
+    port: int,
+    processing_seconds: float | None,
+    workers: int,
+    lease_seconds: float,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    max_uploads: int,
+    max_queue: int,
+    access_log: Path | None,
+) -> Outcome:
     """Run the gateway."""
     from tax_bureau import serve as service  # the HTTP libraries are an extra; the other verbs do without
 
+    if (tls_cert is None) != (tls_key is None):
+        raise UsageError(
+            reason=Text("--tls-cert 和 --tls-key 要一起给", "--tls-cert and --tls-key belong together"),
+            command="tax-bureau serve",
+        )
     bureau = _open(context)
     if processing_seconds is not None:
         bureau.desk.set_processing_seconds(processing_seconds)
@@ -444,8 +529,50 @@ def serve(context: Context, host: str, port: int, processing_seconds: float | No
         context.say(Text(f"税局接口已启动：{found}", f"the gateway is ready: {found}"))
 
     with service.stopped_by_signals() as stop:
-        service.serve(bureau, service.listen(host, port), ready, stop)
+        server = service.listen(host, port)
+        # Several processes write to one folder of logs: each has its own file.
+        default = bureau.home / "logs" / f"access-{node() or 'bureau'}-{server.getsockname()[1]}.jsonl"
+        how = service.Service(
+            workers=workers,
+            lease_seconds=lease_seconds,
+            limits=Limits(uploads=max_uploads, queue=max_queue),
+            certificate=tls_cert,
+            key=tls_key,
+            access_log=access_log or default,
+        )
+        service.serve(bureau, server, ready, stop, how)
     return Outcome({"url": url, "stopped": True}, [Text("税局接口已停止", "the gateway has stopped")])
+
+
+@program.verb(
+    "work",
+    Text("只审核报告，直到被停止；与 serve 并行", "judge reports until it is stopped, beside serve"),
+    option(
+        "--workers",
+        metavar="N",
+        type=click.IntRange(1, 64),
+        default=1,
+        help=Text("同时审核几份", "reports judged at once"),
+    ),
+    _lease_option(),
+)
+def work(context: Context, workers: int, lease_seconds: float) -> Outcome:
+    """Judge."""
+    from tax_bureau import serve as service
+
+    bureau = _open(context)
+    context.emit({"working": True})
+    context.say(Text(f"开始审核（同时 {workers} 份）", f"judging ({workers} at once)"))
+    if not bureau.store.database.is_server:
+        context.say(
+            Text(
+                "本税局用的是 SQLite：所有进程必须在同一台机器上；多台机器请用 init --database",
+                "this bureau is on SQLite: all its processes have to be on one machine; for several, init --database",
+            )
+        )
+    with service.stopped_by_signals() as stop:
+        service.work(bureau, stop, threads=workers, lease_seconds=lease_seconds)
+    return Outcome({"stopped": True}, [Text("审核已停止", "judging has stopped")])
 
 
 @program.verb(
