@@ -43,6 +43,13 @@ NETWORK = {
     "xmlrpc",
 }
 
+PAGES = {
+    "web/events.py": {"asyncio"},
+    "web/serving.py": {"socket", "uvicorn", "webbrowser"},
+    "web/site.py": {"starlette"},
+}
+"""Files of `shared` that serve the page on 127.0.0.1 (decision 17), and what each of them needs for it."""
+
 STARTERS = {"medium/confine.py", "medium/eject.py"}
 """Files of `shared` that may start programs: the reader of sticks, which can reach no network itself (decision 8), and
 the system's own tools that let go of a stick. The runner knows both by their words."""
@@ -148,7 +155,9 @@ def test_no_module_imports_a_network_library_or_another_program(package: ModuleT
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             where = path.relative_to(folder).as_posix()
-            allowed = {"subprocess"} if package is shared and where in STARTERS else set()
+            allowed: set[str] = set()
+            if package is shared:
+                allowed = PAGES.get(where, set()) | ({"subprocess"} if where in STARTERS else set())
             found += [
                 f"{where}: {n}" for n in names if n.split(".")[0] in NETWORK - allowed or n.startswith("urllib.request")
             ]
