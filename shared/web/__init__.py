@@ -13,6 +13,7 @@ A station makes a `Site`, declares pages and actions on it, and serves it:
     )
     site.navigation = [("/", Text("首页", "Home")), …]
     site.common = lambda visit: {…}             # values that every template sees
+    site.reword = lambda card: card             # fault cards in the page's own words
     site.before = lambda visit: None            # an answer that takes a page's place (sign in first), or None
 
     @site.page("/history/{nonce}")              # GET
@@ -46,7 +47,7 @@ No inline script and no inline style: the policy forbids both.
 
 **Serving.** `serving.listen(port)` gives a socket on 127.0.0.1; `serving.serve(site, socket, ready, stop)` serves until
 the event is set; `serving.claimed(folder)` keeps a second process from serving the same home (it issues a ticket of
-the first one instead: `site.address(port, seconds)`); `serving.open_browser(site, port)` opens it.
+the first one instead, see `tickets`); `serving.open_browser(folder, site.address(port, OPENED_SECONDS))` opens it.
 
 The guard (`guard.py`) refuses, before any handler: connections of another user of this PC, wrong hosts, other
 methods, other sites, too large bodies, windows without a session. Nothing here imports the framework but `site.py`

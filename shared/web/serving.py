@@ -25,7 +25,6 @@ from shared.text import Text
 from shared.text.system import os_reason
 from shared.web.guard import HOST
 from shared.web.site import Site
-from shared.web.tickets import OPENED_SECONDS
 
 _BACKLOG: Final = 64
 _START_SECONDS: Final = 30.0
@@ -169,10 +168,15 @@ def _lock(file: IO[bytes]) -> None:
 # Opening a browser
 
 
-def open_browser(site: Site, port: int) -> bool:
-    """Open the page in the user's browser; return whether one was found."""
-    path = site.folder / _FIRST
-    address = html.escape(site.address(port, OPENED_SECONDS), quote=True)
+def open_browser(folder: Path, address: str) -> bool:
+    """Open an address with a ticket in the user's browser; return whether one was found.
+
+    Args:
+        folder: The page's own folder, which is shut to others.
+        address: Made by `Site.address`, for `OPENED_SECONDS`.
+    """
+    path = folder / _FIRST
+    address = html.escape(address, quote=True)
     text = (
         '<!doctype html><html lang="zh-CN"><head><meta charset="utf-8"><meta name="referrer" content="no-referrer">'
         f'<title>税渡 taxferry</title><meta http-equiv="refresh" content="0;url={address}"></head>'

@@ -174,6 +174,7 @@ class Site:
         self.navigation: Sequence[tuple[str, Text]] = ()
         self.before: Callable[[Visit], Answer | None] = lambda _visit: None
         self.common: Callable[[Visit], Mapping[str, Any]] = lambda _visit: {}
+        self.reword: Callable[[blocks.FaultCard], blocks.FaultCard] = lambda card: card
         self._routes: list[Route] = []
         self._large: dict[str, int] = {}
         self._static = _static_files(_HERE / "static")
@@ -285,12 +286,16 @@ class Site:
         return await self._fault(_visit(request), PageUnknown(), status=404)
 
     def _fault_page(self, visit: Visit, error: TaxferryError, status: int = 409) -> Response:
-        card = blocks.card_of_error(error, now=self.clock.now(), version=shared.__version__)
+        card = self.card_of(error)
         try:
             return self._respond(visit, Page("fault.html", status=status, card=card, error=error))
         except Exception as second:  # noqa: BLE001  the station's own part of the page does not come up either
             record_defect(second, self.log)
             return self._respond(visit, Page("fault.html", status=status, card=card, error=error), bare=True)
+
+    def card_of(self, error: TaxferryError) -> blocks.FaultCard:
+        """Return an error as this page shows it."""
+        return self.reword(blocks.card_of_error(error, now=self.clock.now(), version=shared.__version__))
 
     def _respond(self, visit: Visit, answer: Answer, *, bare: bool = False) -> Response:
         if isinstance(answer, Go):
@@ -313,6 +318,7 @@ class Site:
             "version": shared.__version__,
             "peers_known": can_tell(),
             "bare": bare,
+            "navigation": self.navigation,
             **({} if bare else self.common(visit)),
             **page.values,
         }
@@ -406,7 +412,6 @@ def _environment(templates: tuple[str, str], static: Mapping[str, tuple[bytes, s
             "when": readable_time,
             "days_words": blocks.days_words,
             "level_of": blocks.level_of,
-            "card_of_error": blocks.card_of_error,
         }
     )
     environment.filters["u"] = lambda text: quote(str(text), safe="")

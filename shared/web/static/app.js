@@ -1,12 +1,13 @@
 /* What is alive on the local pages. Without it everything works too: pages then refresh themselves. ES5, no text of its own. */
 (function () {
   "use strict";
-  var body = document.body, source = null, shown = 0, dirty = false;
+  var body = document.body, source = null, shown = 0, dirty = false, leaving = false;
   function by(id) { return document.getElementById(id); }
   function show(id, on) { var e = by(id); if (e) { e.hidden = !on; } }
 
   function news() {
     var field = document.activeElement, typing = field && /^(INPUT|SELECT|TEXTAREA)$/.test(field.tagName) && field.type !== "hidden";
+    if (leaving) { return; } /* the answer of a form is on its way: a reload would lose it */
     if (body.hasAttribute("data-live") && !dirty && !typing) { location.reload(); } else { show("news", true); }
   }
   function progress(work) {
@@ -32,7 +33,7 @@
     });
     source.addEventListener("work", function (e) { progress(JSON.parse(e.data)); });
     source.addEventListener("changed", function () {
-      if (by("work")) { location.reload(); } else { news(); }
+      if (by("work") && !leaving) { location.reload(); } else { news(); }
     });
     source.addEventListener("bye", function () { source.close(); source = null; });
     source.onerror = function () {
@@ -47,6 +48,7 @@
   document.addEventListener("submit", function (e) {
     var buttons = e.target.querySelectorAll("button"), i;
     dirty = false;
+    leaving = true;
     if (e.target.getAttribute("data-sent")) { e.preventDefault(); return; }
     if ((e.target.method || "").toLowerCase() === "post") {
       e.target.setAttribute("data-sent", "1");
@@ -55,6 +57,7 @@
   });
   window.addEventListener("pageshow", function () {
     var forms = document.querySelectorAll("form[data-sent]"), i;
+    leaving = false;
     for (i = 0; i < forms.length; i += 1) { forms[i].removeAttribute("data-sent"); }
   });
   document.addEventListener("click", function (e) {
