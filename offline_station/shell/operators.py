@@ -30,7 +30,7 @@ MIN_PASSWORD: Final = 8
 _MAX_PASSWORD: Final = 256
 _MAX_NAME: Final = 30
 _MAX_OPERATORS: Final = 200
-_COST: Final = {"n": 1 << 15, "r": 8, "p": 1, "maxmem": 1 << 26}
+_COST: Final[dict[str, int]] = {"n": 1 << 15, "r": 8, "p": 1, "maxmem": 1 << 26}
 _TRIES: Final = 5
 _PAUSE: Final = timedelta(seconds=30)
 

@@ -7,6 +7,7 @@ one at a time here, and under the station's own lock against other programs.
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import tempfile
 import threading
@@ -197,7 +198,8 @@ class Desk:
         return replace(facts, receipt=where, receipt_stick=past.ack_stick)  # type: ignore[arg-type]
 
     def _result_waits(self, station: Station, found: Sequence[FoundStick]) -> bool:
-        if any(one.waiting for one in found):
+        seen = self._seen(station)
+        if any(one.waiting and not {_mark(one, entry) for entry in one.work} <= seen for one in found):
             return True
         last = station.read().facts.last_result_no
         trust, at = station.card.trust_in_force().store(), station.read().at
@@ -206,6 +208,17 @@ class Desk:
                 if prove_result(arrival.data, trust, at=at).result.result_no > last:
                     return True
         return False
+
+    def note_seen(self, station: Station, found: Sequence[FoundStick]) -> None:
+        """Remember what lay on the sticks when the results were taken in: it stays there, and is no news any more."""
+        marks = sorted({_mark(one, entry) for one in found for entry in one.work})
+        station.store.set_setting(_SEEN, json.dumps(marks, ensure_ascii=False))
+
+    def _seen(self, station: Station) -> set[str]:
+        try:
+            return set(json.loads(station.store.setting(_SEEN, "[]")))
+        except (ValueError, TypeError):
+            return set()
 
     # Uploads
 
@@ -229,6 +242,12 @@ class Desk:
         self.site.tickets.sweep()
 
 
+def _mark(stick: FoundStick, entry: tuple[str, str, int]) -> str:
+    place, name, size = entry
+    return f"{'' if stick.identity is None else stick.identity.id}/{place}/{name}/{size}"
+
+
+_SEEN: Final = "page:seen"
 _USABLE: Final = frozenset({MediumState.EMPTY, MediumState.WORK})
 _BAD_CHARACTERS: Final = frozenset('<>:"|?*')
 

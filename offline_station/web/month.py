@@ -150,7 +150,10 @@ def add_month_pages(desk: Desk) -> None:
     @site.action("/result")
     def result(visit: Visit) -> Answer:
         def do(station: Station, _progress: Progress) -> Done:
-            return answered(station.result(more=sticks.results_on_stick(station)))
+            found = desk.found_sticks(station)
+            done = answered(station.result(more=sticks.results_on_stick(station)))
+            desk.note_seen(station, found)
+            return done
 
         return desk.start(visit, "result", Text("取回并验证报税结果", "Taking the result in, and proving it"), do)
 

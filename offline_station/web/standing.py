@@ -262,8 +262,9 @@ def _after_clearing(facts: Facts) -> NextStep:
                 "Sync a stick and take the clear receipt to the Internet PC; then go on invoicing.",
             ),
             OFFLINE_PC,
-            link="/stick",
+            link="/stick/sync" if facts.stick_in else "/stick",
             button=Text("与U盘同步", "Sync the stick"),
+            posts=facts.stick_in,
         )
     if facts.receipt == "carried":
         on = _on(facts.receipt_stick)
@@ -299,8 +300,9 @@ def _of_report(facts: Facts, copy: CopyRecord) -> NextStep:
         return NextStep(
             Text("插上U盘同步，把报税文件带到上网机。", "Sync a stick and take the report to the Internet PC."),
             OFFLINE_PC,
-            link="/stick",
+            link="/stick/sync" if facts.stick_in else "/stick",
             button=Text("与U盘同步", "Sync the stick"),
+            posts=facts.stick_in,
         )
     on = _on(facts.stick)
     if facts.seconds >= LONG_SECONDS:

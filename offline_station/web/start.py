@@ -15,13 +15,13 @@ from shared import faults
 from shared.errors import FileMissing, NothingChosen, OperatorInvalid
 from shared.faults import Fault
 from shared.medium.volumes import mounted_volumes
-from shared.text import Text
+from shared.text import Text, both
 from shared.web.blocks import FaultCard, card_of_fault
 from shared.web.site import Answer, Go, Page, Visit
 
 _SUFFIX: Final = ".taxcard"
 _MANY: Final = 50
-_FREQUENT: Final = ("271D", "2715", "272C", "2734", "2735", "Y", "锁死")
+_FREQUENT: Final = (*map(both, ("271D", "2715", "272C", "2734", "2735", "Y")), Text("锁死", "locked"))
 
 
 def add_start_pages(desk: Desk) -> None:
@@ -108,7 +108,7 @@ def add_start_pages(desk: Desk) -> None:
             "help.html",
             query=query,
             cards=[_card(fault) for fault in found],
-            frequent=[(code, _card(fault).title) for code in _FREQUENT for fault in faults.search(code)[:1]],
+            frequent=_FREQUENT,
             everything=[(fault, card_on_page(card_of_fault(fault)).title) for fault in faults.CATALOGUE.values()],
         )
 

@@ -1,7 +1,7 @@
 """The words of the command line, as the page says them: who presses buttons is not told to run verbs.
 
 Errors and the fault catalogue speak of verbs, because they are read in both places. Here the verbs of this PC become
-the names of its buttons. Verbs of the Internet PC alone stay what they are.
+the names of its buttons, and the Internet PC's those of its page.
 """
 
 from __future__ import annotations
@@ -36,6 +36,11 @@ BUTTONS: Final[Mapping[str, Text]] = {
     "backup": Text("备份", "Back up"),
     "doctor": Text("检测环境", "Check"),
     "explain": Text("帮助", "Help"),
+    # On the Internet PC's page.
+    "retry": Text("重发", "Send again"),
+    "results": Text("查询结果", "Ask for results"),
+    "once": Text("立即处理", "Work now"),
+    "release": Text("放行", "Release"),
 }
 _ALL: Final = "|".join(re.escape(verb) for verb in sorted(BUTTONS, key=len, reverse=True))
 _CHINESE: Final = re.compile(rf" ?(执行 ?)?(?<![\w.\-/{{])({_ALL})(?![A-Za-z0-9_.\-]) ?")

@@ -30,6 +30,7 @@ class NextStep:
         here: Whether that is the PC that shows this page.
         link: Where on this page it is done; empty if it is not done here.
         button: What the link is called.
+        posts: Whether the button acts at once, instead of leading to a page.
     """
 
     text: Text
@@ -37,6 +38,7 @@ class NextStep:
     here: bool = True
     link: str = ""
     button: Text = NOWHERE
+    posts: bool = False
 
 
 @dataclass(frozen=True)

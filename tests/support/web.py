@@ -23,6 +23,7 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    path: str = ""
 
     @property
     def text(self) -> str:
@@ -102,7 +103,7 @@ class Browser:
             own = {"Cookie": self.cookie} if self.cookie else {}
             connection.request(method, path, body, own | dict(headers or {}))
             answer = connection.getresponse()
-            found = Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+            found = Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read(), path)
         finally:
             connection.close()
         if "set-cookie" in found.headers:
@@ -123,7 +124,7 @@ class Browser:
         self.page = found
         return found
 
-    def post(self, path: str, files: Mapping[str, tuple[str, bytes]] | None = None, **fields: str) -> Reply:
+    def post(self, path: str, files: Mapping[str, tuple[str, bytes]] | None = None, /, **fields: str) -> Reply:
         """Send a form of ours, with the token of the page that is shown, and go on to where it sends."""
         token = re.search(r'name="csrf" value="([^"]+)"', self.page.text)
         values = {"csrf": token[1] if token else ""} | fields
