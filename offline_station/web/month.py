@@ -54,7 +54,7 @@ def add_month_pages(desk: Desk) -> None:
         with desk.look() as station:
             next_step = desk.standing(station, desk.found_sticks(station)).next
         if work.error is not None:
-            return Page("failed.html", status=409, work=work, card=site.card_of(work.error), next=None)
+            return Page("failed.html", work=work, card=site.card_of(work.error), next=None)
         done: Done = work.outcome
         return Page("done.html", work=work, done=done, next=done.next or next_step)
 

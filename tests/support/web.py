@@ -157,19 +157,19 @@ def _multipart(fields: Mapping[str, str], files: Mapping[str, tuple[str, bytes]]
 
 
 @contextlib.contextmanager
-def served(site: Site) -> Iterator[int]:
-    """Serve a site on a free port while the block runs; give the port."""
-    stop, up, port = threading.Event(), threading.Event(), [0]
+def served(site: Site, *, port: int = 0) -> Iterator[int]:
+    """Serve a site while the block runs, on a free port unless one is named; give the port."""
+    stop, up, at = threading.Event(), threading.Event(), [0]
 
     def ready(found: int) -> None:
-        port[0] = found
+        at[0] = found
         up.set()
 
-    thread = threading.Thread(target=serving.serve, args=(site, serving.listen(0), ready, stop))
+    thread = threading.Thread(target=serving.serve, args=(site, serving.listen(port), ready, stop))
     thread.start()
     try:
         assert up.wait(30)
-        yield port[0]
+        yield at[0]
     finally:
         stop.set()
         thread.join(30)

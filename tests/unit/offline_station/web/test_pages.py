@@ -108,7 +108,6 @@ def test_clearing_asks_once_and_for_this_very_copy(at: Counter) -> None:
     assert at.open_copy().success is not None, "nothing was cleared"
     assert "清卡成功" in at.do(me, "/clear", nonce=nonce, sure="yes").words
     again = at.do(me, "/clear", nonce=nonce, sure="yes")
-    assert again.status == 409
     assert "没有待清卡的抄税" in again.words
 
 
@@ -164,7 +163,6 @@ def test_another_reports_result_is_refused_by_name(at: Counter) -> None:
     at.do(me, "/report")
     path = at.answer(nonce="f" * 32)
     found = at.do(me, "/result/file", {"file": (path.name, path.read_bytes())})
-    assert found.status == 409
     assert "B2207" in found.text
     assert "由谁处理" in found.words
 
@@ -227,8 +225,7 @@ def test_a_backup_is_made_fetched_and_restored(at: Counter) -> None:
     elsewhere = at.do(me, "/restore", {"file": ("从别处.backup.zip", data)}, sure="yes")
     assert "已恢复" in elsewhere.words
     damaged = at.do(me, "/restore", {"file": ("坏.backup.zip", data[:-40])}, sure="yes")
-    assert damaged.status == 409
-    assert "没有改动" in damaged.words or "数据" in damaged.words
+    assert "数据没有改动" in damaged.words
 
 
 def test_a_restore_says_which_lists_are_missing(at: Counter) -> None:
