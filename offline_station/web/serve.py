@@ -109,9 +109,11 @@ def _watching(desk: Desk, stop: threading.Event) -> Iterator[None]:
     """Tell open windows when a stick is plugged in or pulled out, and when another program changed the station."""
     thread = threading.Thread(target=_watch, args=(desk, stop), name="lookout", daemon=True)
     thread.start()
-    yield
-    stop.set()
-    thread.join(5)
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(5)
 
 
 def _watch(desk: Desk, stop: threading.Event) -> None:

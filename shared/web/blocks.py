@@ -5,14 +5,13 @@ These are values; `templates/blocks.html` draws them. They hold no markup and no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
 from shared.errors import TaxferryError
 from shared.faults import ACTORS, RESENDS, Fault, Resend, find
-from shared.text import Text, both
+from shared.text import Text
 
 OFFLINE_PC: Final = Text("开票机", "invoicing PC")
 ONLINE_PC: Final = Text("上网机", "Internet PC")
@@ -196,17 +195,6 @@ def days_words(days: int) -> Text:
     return Text(f"已过 {-days} 天", f"{-days} day{'s' if days != -1 else ''} ago")
 
 
-def day_words(day: datetime) -> Text:
-    """Return a day as people write it."""
-    return Text(f"{day.year}年{day.month}月{day.day}日", f"{day:%Y-%m-%d}")
-
-
 def level_of(days: int) -> str:
     """Return how pressing the lock date is: `late`, `soon` or `fine`."""
     return "late" if days <= 3 else "soon" if days <= 7 else "fine"
-
-
-def legs_in_words(legs: Sequence[Leg]) -> Text:
-    """Return a life-line as one line, for narrow places and for screen readers."""
-    done = [leg for leg in legs if leg.state in ("done", "failed")]
-    return done[-1].name if done else both("—")

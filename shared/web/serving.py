@@ -30,6 +30,7 @@ _BACKLOG: Final = 64
 _START_SECONDS: Final = 30.0
 _SHUTDOWN_SECONDS: Final = 3
 _DRAIN_SECONDS: Final = 20.0
+_LOOK_SECONDS: Final = 0.5
 _FIRST: Final = "open.html"
 _WHERE: Final = "page.json"
 
@@ -102,7 +103,8 @@ def serve(site: Site, server: socket.socket, ready: Callable[[int], None], stop:
         if not http.started:
             raise PageNotServed(port=port, reason=Text("页面没有启动", "it did not start"))
         ready(port)
-        stop.wait()
+        while not stop.wait(_LOOK_SECONDS):
+            pass  # a wait without an end is deaf to Ctrl-C on Windows
         site.bench.drain(_DRAIN_SECONDS)
     finally:
         site.hub.close()
@@ -175,6 +177,8 @@ def open_browser(folder: Path, address: str) -> bool:
         folder: The page's own folder, which is shut to others.
         address: Made by `Site.address`, for `OPENED_SECONDS`.
     """
+    if sys.platform not in ("win32", "darwin") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False  # without a screen, a browser in the terminal would take its place
     path = folder / _FIRST
     address = html.escape(address, quote=True)
     text = (

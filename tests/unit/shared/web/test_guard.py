@@ -375,3 +375,25 @@ def test_one_process_serves_a_home(tmp_path: Path) -> None:
             assert serving.Claim(tmp_path / "page").port == 4711
     with serving.claimed(tmp_path / "page") as third:
         assert third is not None
+
+
+def test_without_a_screen_no_browser_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert serving.open_browser(tmp_path, "http://127.0.0.1:1/open?ticket=x") is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_browser_is_led_by_a_file_and_not_by_a_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setenv("DISPLAY", ":1")
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
+    assert serving.open_browser(tmp_path, "http://127.0.0.1:1/open?ticket=s3cret")
+    assert opened == [(tmp_path / "open.html").as_uri()]
+    file = tmp_path / "open.html"
+    assert "ticket=s3cret" in file.read_text(encoding="utf-8")
+    if os.name != "nt":
+        assert file.stat().st_mode & 0o077 == 0
