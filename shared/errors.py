@@ -963,6 +963,69 @@ class InternalError(StationError):
     )
 
 
+class PageNotServed(ConfigurationError):
+    """The local page cannot be served."""
+
+    code = "B5050"
+    message = Text("不能在本机端口 {port} 上打开页面：{reason}", "the page cannot be served on port {port}: {reason}")
+    hint = Text(
+        "换一个端口（--port），或不写端口，由程序自动选一个",
+        "name another port (--port), or none: a free one is taken then",
+    )
+
+
+class PageBusy(StationError):
+    """Another piece of work that this page started is under way."""
+
+    code = "B5051"
+    message = Text("正在进行“{what}”{who}，请等它完成", "'{what}'{who} is under way: wait until it is done")
+    safe = Text("刚才要求的没有开始，没有改动任何内容", "what was asked for was not begun, and nothing was changed")
+    hint = Text("等它完成后再点一次", "press the button again once it is done")
+
+
+class FormExpired(StationError):
+    """A form without its token: an old window, or another site."""
+
+    code = "B5052"
+    message = Text("这个窗口的内容已过时，没有执行", "this window is out of date; nothing was done")
+    hint = Text("回到首页再操作一次", "go to the first page and do it again")
+
+
+class PageUnknown(StationError):
+    """No page has this address."""
+
+    code = "B5053"
+    message = Text("没有这个页面，或它的内容已不在", "there is no such page, or what it showed is gone")
+    hint = Text("回到首页", "go to the first page")
+
+
+class OperatorInvalid(StationError):
+    """An operator cannot be set up like this."""
+
+    code = "B5054"
+    message = Text("不能这样设置操作员：{reason}", "an operator cannot be set up like this: {reason}")
+    safe = Text("操作员没有改动", "no operator was changed")
+    hint = Text("按上面的原因改正后再试", "correct what is named above and try again")
+
+
+class SignInRefused(StationError):
+    """Wrong name or password, or too many attempts."""
+
+    code = "B5055"
+    message = Text("没有登录：{reason}", "not signed in: {reason}")
+    hint = Text(
+        "再输入一次；忘记密码时请管理员重设", "enter it again; if it is forgotten, an administrator sets a new one"
+    )
+
+
+class NothingChosen(StationError):
+    """A form was sent without what it needs."""
+
+    code = "B5056"
+    message = Text("没有选择：{what}", "nothing was chosen: {what}")
+    hint = Text("选择后再点一次", "choose, then press the button again")
+
+
 class CardFileInvalid(ConfigurationError):
     """The file given to `init` is not an issued card."""
 
