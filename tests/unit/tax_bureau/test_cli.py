@@ -329,8 +329,8 @@ def test_list_show_decide_and_rejudge_know_a_report_by_any_of_its_names(tmp_path
     assert [e["event"] for e in shown["events"]] == ["received", "failure"]
     assert run("decide", digest[:8], "--failure", "--code", "2715", "--reason", "补录")["result_no"] == 2
     assert run("rejudge", stem)["report_digest"] == digest
-    assert run("decide", stem, "--success")["outcome"] == "success"
-    assert run("decide", stem, "--success", expect=52)["code"] == "B5201"
+    assert run("decide", stem, "--success", "--reason", "已补录")["outcome"] == "success"
+    assert run("decide", stem, "--success", "--reason", "x", expect=52)["code"] == "B5201"
     words = run.words("show", stem)
     assert "报税成功" in words
     assert "3 (by hand)" in words
