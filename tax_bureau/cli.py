@@ -22,7 +22,7 @@ from shared.ids import MachineNo, TaxpayerId, parse_machine_no, parse_stem, pars
 from shared.keys.file import load_key_file
 from shared.keys.secret import read_pin_file
 from shared.model.report import KIND_NAMES
-from shared.money import parse_fen
+from shared.money import format_fen, parse_fen
 from shared.text import Text, both
 from shared.text.system import os_reason
 from tax_bureau.audit import By, Entry
@@ -341,6 +341,54 @@ def issue_card(
         ],
         next_action=Text("在开票机执行 init --card", "on the invoicing PC: init --card"),
         warnings=[*_id_warnings(taxpayer_id), *issued.warnings],
+    )
+
+
+@program.verb(
+    "authorise",
+    Text(
+        "修改一张卡的离线时长和离线限额；随下一次报税成功的结果带到卡上",
+        "change a card's offline hours and limits; its next success carries them",
+    ),
+    option("--card-no", required=True, metavar="NUMBER", help=Text("卡号", "the card's number")),
+    option(
+        "--offline-hours", metavar="HOURS", type=click.IntRange(0, 99999), help=Text("离线开票时长", "offline hours")
+    ),
+    option(
+        "--offline-limit",
+        multiple=True,
+        metavar="KIND=YUAN",
+        help=Text("离线限额，如 004=1000000.00", "offline limit, such as 004=1000000.00"),
+    ),
+    *_who(reason_required=True),
+)
+def authorise(
+    context: Context,
+    card_no: str,
+    offline_hours: int | None,
+    offline_limit: tuple[str, ...],
+    operator: str,
+    reason: str,
+) -> Outcome:
+    """Change what a card may do offline."""
+    by = _by_with_reason(operator, reason, "authorise")
+    if offline_hours is None and not offline_limit:
+        raise UsageError(
+            reason=Text("给出 --offline-hours 或 --offline-limit", "give --offline-hours or --offline-limit"),
+            command="tax-bureau authorise",
+        )
+    limits = {kind: _fen(text) for kind, text in _per_kind(offline_limit).items()}
+    hours, now = _open_to_change(context).registry.authorise(card_no, offline_hours, limits, by)
+    shown = ", ".join(f"{kind} {format_fen(fen)}" for kind, fen in sorted(now.items()))
+    return Outcome(
+        {"card_no": card_no, "offline_hours": hours, "offline_limits": {k: format_fen(v) for k, v in now.items()}},
+        [
+            Text(
+                f"卡 {card_no}：离线 {hours} 小时，限额 {shown or '—'}",
+                f"card {card_no}: offline {hours} h, limits {shown or '—'}",
+            )
+        ],
+        next_action=Text("该卡下一次报税成功并清卡后生效", "in force once the card has cleared with its next success"),
     )
 
 
@@ -1057,6 +1105,7 @@ _ACTIONS: Final = {
     "issue-card": Text("发卡", "card issued"),
     "reissue-card": Text("重新发卡", "card re-issued"),
     "issue-key": Text("发U棒", "key issued"),
+    "authorise": Text("修改离线授权", "offline authority changed"),
     "enroll": Text("开户", "enrolled"),
     "withdraw-key": Text("取消登记", "taken off file"),
     "delegate": Text("登记代理", "delegation"),

@@ -23,6 +23,7 @@ from shared.ids import MachineNo, TaxpayerId
 from shared.keys.file import load_key_file
 from shared.keys.secret import Secret
 from shared.model.taxcard import TaxCard, read_taxcard, write_taxcard
+from shared.money import format_fen
 from shared.text import Text
 from tax_bureau.audit import PROGRAM, By
 from tax_bureau.authority import FilingDay, next_month, of_new_card
@@ -242,6 +243,31 @@ class Registry:
                 ),
             )
         return ()
+
+    def authorise(
+        self, card_no: str, hours: int | None, limits: Mapping[str, int], by: By = PROGRAM
+    ) -> tuple[int, Mapping[str, int]]:
+        """Change what a card may do offline; it learns of that with its next success. Return hours and limits.
+
+        Args:
+            card_no: The card.
+            hours: 离线开票时长; None leaves them as they are.
+            limits: 离线限额 in fen of the kinds that change.
+            by: Who does it, and why.
+
+        Raises:
+            NotFound: There is no such card in use. Nothing has changed.
+        """
+        with self._store.write() as tx:
+            card = tx.card(card_no)
+            if card is None or card.on_file.withdrawn:
+                raise NotFound(what=card_no)
+            new_hours = card.offline_hours if hours is None else hours
+            new_limits = {**card.offline_limits, **limits}
+            tx.set_offline_authority(card_no, new_hours, new_limits)
+            shown = " ".join(f"{kind}={format_fen(fen)}" for kind, fen in sorted(new_limits.items()))
+            self._book.write(tx, by, "authorise", card_no, hours=new_hours, limits=shown)
+        return new_hours, new_limits
 
     # --- enterprise keys ---------------------------------------------------------------------------------------------
 

@@ -504,6 +504,14 @@ class Transaction:
             )
         )
 
+    def set_offline_authority(self, card_no: str, hours: int, limits: Mapping[str, int]) -> None:
+        """Keep what the card's next success will permit offline."""
+        self._c.execute(
+            update(_cards)
+            .where(_cards.c.card_no == card_no)
+            .values(offline_hours=hours, offline_limits=json.dumps(dict(limits)))
+        )
+
     def set_last_acknowledged(self, card_no: str, result_no: int) -> None:
         """Keep the highest result number that a clear receipt named."""
         self._c.execute(

@@ -73,6 +73,11 @@ BUREAU_FAULTS: Final = (
                 "run retry on the Internet PC: it sends the same file again; do not copy again on the invoicing PC",
             ),
             Text("10–15 分钟后查询结果（高峰期更久）", "ask for the result after 10–15 minutes, longer in the peak"),
+            Text(
+                "确实已经申报的：可能是数据还没有传到（explain 延迟），或申报周期登记有误（explain 申报周期）",
+                "if it was filed: the declaration may not have arrived yet (explain delay), or the cycle on record is wrong "
+                "(explain cycle)",
+            ),
         ),
         words=("未申报", "没有申报", "先申报后抄报", "not declared", "undeclared"),
         hint_words=("未申报", "尚未申报", "没有申报"),
