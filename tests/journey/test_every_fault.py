@@ -191,7 +191,7 @@ def _(world: World) -> None:
     assert "2734" in us.online_screen("doctor", expect=50)
     us.enroll(used)
     us.online("once")
-    world.cured(us.finish(made))
+    world.cured(us.fetch(made))
 
 
 @journey("2734-envelope")
@@ -221,7 +221,7 @@ def _(world: World) -> None:
     world.seen(us.send(made, expect=52), "2735", on="online", words="开户")
     us.enroll(["--key", us.root / "key.p12", "--pin-file", us.root / "口令"])
     us.online("once")
-    world.cured(us.finish(made))
+    world.cured(us.fetch(made))
 
 
 @journey("processing")
@@ -267,8 +267,7 @@ def _(world: World) -> None:
     door.mode = "busy"
     world.seen(us.send(made, expect=44), "B4401", on="online", words="繁忙")
     door.mode = "open"
-    us.online("results", expect=None)
-    world.cured(us.finish(made), us.online("show", made["report_digest"])["uploads"] == 1)
+    world.cured(us.fetch(made), us.online("show", made["report_digest"])["uploads"] == 1)
 
 
 @journey("superseded")
@@ -323,8 +322,7 @@ def _(world: World) -> None:
         line.setattr(socket, "getaddrinfo", nobody)
         world.seen(us.send(made, expect=40), "B4001", on="online")
         assert "× 本机网络" in us.online_screen("doctor", expect=40)
-    us.online("results", expect=None)
-    world.cured(us.finish(made))
+    world.cured(us.fetch(made))
 
 
 @journey("network-lan")
@@ -338,8 +336,7 @@ def _(world: World) -> None:
     world.seen(us.send(made, expect=40), "B4001", on="online")
     assert "× 到税局的连接" in us.online_screen("doctor", expect=40)
     door.open()
-    us.online("results", expect=None)
-    world.cured(us.finish(made))
+    world.cured(us.fetch(made))
 
 
 @journey("network-bureau")
@@ -355,8 +352,7 @@ def _(world: World) -> None:
     assert "√ 到税局的连接" in screen
     assert "× 税局网站" in screen
     door.mode = "open"
-    us.online("results", expect=None)
-    world.cured(us.finish(made), us.online("show", made["report_digest"])["uploads"] == 1)
+    world.cured(us.fetch(made), us.online("show", made["report_digest"])["uploads"] == 1)
 
 
 @journey("outcome-unknown")
@@ -369,8 +365,7 @@ def _(world: World) -> None:
     door.mode = "cut"
     world.seen(us.send(made, expect=41), "B4101", on="online", words="不明")
     door.mode = "open"
-    us.online("results", expect=None)
-    world.cured(us.finish(made), door.uploads == 1)
+    world.cured(us.fetch(made), door.uploads == 1)
 
 
 @journey("network-delay")
@@ -397,8 +392,7 @@ def _(world: World) -> None:
     world.seen(us.send(made, expect=40), "B4002", on="online", words="税局网址")
     us.init_online(key)
     assert "√ 税局网站" in us.online_screen("doctor", expect=None)
-    us.online("results", expect=None)
-    world.cured(us.finish(made))
+    world.cured(us.fetch(made))
 
 
 # --- keys and certificates ----------------------------------------------------------------------------------------
@@ -416,7 +410,7 @@ def _(world: World) -> None:
     assert "× 企业密钥" in us.online_screen("doctor", expect=50)
     away.rename(key)
     us.send(made)
-    world.cured(us.finish(made))
+    world.cured(us.fetch(made))
 
 
 @journey("key-pin-wrong")
@@ -429,7 +423,7 @@ def _(world: World) -> None:
     world.seen(us.send(made, expect=50), "B5002", on="online", words="口令不正确")
     (us.root / "口令").write_text("135790\n", encoding="utf-8")
     us.send(made)
-    world.cured(us.finish(made))
+    world.cured(us.fetch(made))
 
 
 def _token(world: World, *tokens: Signer) -> Slot:
@@ -450,7 +444,7 @@ def _(world: World) -> None:
     world.seen(us.send(made, expect=50), "0x82040054", on="online", words="锁住")
     slot.locked = False  # at the issuer
     us.send(made)
-    world.cured(us.finish(made))
+    world.cured(us.fetch(made))
 
 
 @journey("several-keys")
@@ -465,7 +459,7 @@ def _(world: World) -> None:
     world.seen(us.send(made, expect=50), "0x82040057", on="online", words="2 个U棒")
     slot.tokens = [ours]
     us.send(made)
-    world.cured(us.finish(made))
+    world.cured(us.fetch(made))
 
 
 @journey("certificate-expired")
@@ -486,7 +480,7 @@ def _(world: World) -> None:
     us.init_online(renewed)
     made = us.report()
     us.send(made)
-    world.cured(us.finish(made))
+    world.cured(us.fetch(made))
 
 
 @journey("certificate-invalid")
@@ -505,7 +499,7 @@ def _(world: World) -> None:
     us.init_online(key)
     made = us.report()
     us.send(made)
-    world.cured(us.finish(made))
+    world.cured(us.fetch(made))
 
 
 @journey("certificate-revoked")
@@ -541,7 +535,7 @@ def _(world: World) -> None:
     us.online("once", expect=None)
     world.at_online(timedelta(0))
     us.send(made)
-    world.cured(us.finish(made), "已过期" not in us.online_screen(*check))
+    world.cured(us.fetch(made), "已过期" not in us.online_screen(*check))
 
 
 @journey("clock-wrong")
@@ -554,9 +548,8 @@ def _(world: World) -> None:
     world.seen(us.send(made, expect=None), "B4202", on="online", words="时钟")
     assert "× 时钟" in us.online_screen("doctor", expect=50)
     world.at_online(timedelta(0))
-    us.online("results", expect=None)
     us.send(made, expect=None)
-    world.cured(us.finish(made))
+    world.cured(us.fetch(made))
 
 
 # --- the card refuses a result -------------------------------------------------------------------------------------
@@ -713,11 +706,8 @@ def _(world: World) -> None:
 @journey("not-copied")
 def _(world: World) -> None:
     us = world.firm()
-    us.declare()
     world.seen(us.offline_screen("report", expect=52), "B5203", on="offline", words="copy")
-    made = us.report()
-    us.send(made)
-    world.cured(us.finish(made))
+    world.cured(us.report()["file"])
 
 
 @journey("already-copied")
@@ -773,26 +763,20 @@ def _list(us: Firm, name: str, sales: list[workbooks.Sale]) -> Path:
 def _(world: World) -> None:
     device = world.device()
     us = world.firm()
-    us.declare()
     device.objects["copy"] = "JSK222"
     world.seen(us.offline_screen("copy", expect=52), "JSK222", on="offline", words="读入")
     device.objects.clear()  # read in, in the invoicing software
-    made = us.report()
-    us.send(made)
-    world.cured(us.finish(made))
+    world.cured(us.report()["file"])
 
 
 @journey("unuploaded-invoices")
 def _(world: World) -> None:
     device = world.device()
     us = world.firm()
-    us.declare()
     device.objects.update(copy="JSK250", clear="JSK250")
     world.seen(us.offline_screen("copy", expect=52), "JSK250", on="offline", words="未报送")
     device.objects.clear()
-    made = us.report()
-    us.send(made)
-    world.cured(us.finish(made))
+    world.cured(us.report()["file"])
 
 
 @journey("offline-limits")
@@ -828,13 +812,10 @@ def _(world: World) -> None:
 def _(world: World) -> None:
     device = world.device()
     us = world.firm()
-    us.declare()
     device.objects["copy"] = "JSK160"
     world.seen(us.offline_screen("copy", expect=52), "JSK160", on="offline", words="报税盘")
     device.objects.clear()  # this machine's own disk
-    made = us.report()
-    us.send(made)
-    world.cured(us.finish(made))
+    world.cured(us.report()["file"])
 
 
 @journey("return-forbidden")

@@ -486,9 +486,12 @@ class Firm:
     def wait_for(self, made: dict[str, Any], *states: str) -> None:
         """Ask for results until the report is in one of these states."""
         last = time.monotonic() + PATIENCE_SECONDS
-        while (found := self.state(made)) not in states:
-            assert time.monotonic() < last, f"{found}, not {states}"
+        while True:
+            self.world.office.bureau.desk.judge_all()  # what is due is judged now, not at the office's next look
             self.online("results", expect=None)
+            if (found := self.state(made)) in states:
+                return
+            assert time.monotonic() < last, f"{found}, not {states}"
             time.sleep(0.02)
 
     def failed(self, made: dict[str, Any]) -> Said:
