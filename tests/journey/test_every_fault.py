@@ -26,6 +26,7 @@ from shared.keys.file import load_key_file
 from shared.keys.port import Signer
 from shared.keys.secret import Secret
 from shared.model.result import parse_result, render_result
+from tax_bureau.cli import program as bureau_program
 from tax_bureau.home import init_bureau, open_bureau
 from tax_bureau.issue import certificate_pem
 from tests.support import workbooks
@@ -73,6 +74,36 @@ def test_a_fault_without_a_journey_is_found_and_no_journey_is_for_nothing() -> N
     assert without_journey(CATALOGUE) == set()
     assert without_journey([*CATALOGUE, "2799-new"]) == {"2799-new"}
     assert set(JOURNEYS) <= set(CATALOGUE)
+
+
+def test_the_authority_of_a_success_reaches_the_card_and_a_forecast_is_seen_on_both_screens(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # JUDGE-16, JUDGE-19
+    with journeying(office, tmp_path, monkeypatch, capsys, "monthly-duty") as world:
+        us = world.firm(offline_hours=48, offline_limit="007=12345.67")
+        us.declare()
+        made = us.report()
+        us.send(made)
+        result = us.fetch(made)
+        first_of_month = date.today().replace(day=1)  # noqa: DTZ011
+        following = (first_of_month + timedelta(days=31)).replace(day=1)
+        days = world.bureau("calendar", "list", "--from", f"{following:%Y-%m}", "--months", 1)["items"][0]
+        screens = us.online_screen("show", made["report_digest"]), us.offline_screen("result", result)
+        listed = world.run(bureau_program, office.home, "list", "--taxpayer-id", us.taxpayer, json_=False)
+        assert [("预测" in screen) for screen in (*screens, listed)] == [not days["certain"]] * 3
+        cleared = us.offline("clear")
+        assert (cleared["lock_date"], cleared["upload_deadline"]) == (days["day"], days["day"])
+        assert cleared["next_period_start"] == following.isoformat()
+        assert (cleared["offline_hours"], cleared["offline_limits"]) == (48, {"007": "12345.67"})
+        bureau_time = us.offline("status")["bureau_time"]
+        assert bureau_time[:10] == f"{SystemClock().now():%Y-%m-%d}"
+        shutil.copy(cleared["ack_file"], us.online_home / "inbox")
+        us.online("once")
+        assert world.bureau("show", made["report_digest"])["state"] == "closed"
+        published = following.replace(day=25)
+        world.bureau("calendar", "set", published.isoformat(), "--reason", "公告延期")
+        them = world.firm()
+        assert them.whole_month()["lock_date"] == published.isoformat(), "a published day wins over the rule"
 
 
 # --- what the bureau answers ---------------------------------------------------------------------------------------
