@@ -58,7 +58,7 @@ def found(entries: list[Entry], checkpoints: list[Checkpoint]) -> list[tuple[str
     return [(each.kind, each.first, each.last) for each in verify(entries, checkpoints)]
 
 
-def test_a_record_that_nobody_edited_is_whole() -> None:
+def test_a_record_that_nobody_edited_is_whole() -> None:  # JUDGE-21
     whole = chain(9)
     assert found(whole, [point(whole, 4), point(whole, 9)]) == []
     assert found([], []) == []
@@ -95,7 +95,7 @@ def test_entries_that_changed_places_are_named() -> None:
     assert ("reordered", 5, 5) in kinds
 
 
-def test_what_was_cut_off_before_a_checkpoint_is_named() -> None:
+def test_what_was_cut_off_before_a_checkpoint_is_named() -> None:  # JUDGE-22
     whole = chain(8)
     assert found(whole[:5], [point(whole, 7)]) == [("truncated", 6, 7)]
     assert found([], [point(whole, 8)]) == [("truncated", 1, 8)]
@@ -159,7 +159,7 @@ def kinds(office: Office, *files: Path) -> list[str]:
     return [each.kind for each in office.bureau.book.inspect(files).breaches]
 
 
-def test_an_act_and_its_entry_are_one_transaction(office: Office) -> None:
+def test_an_act_and_its_entry_are_one_transaction(office: Office) -> None:  # JUDGE-20
     digest = office.send()
     with office.bureau.store.read() as tx:
         before = len(tx.audit())
@@ -218,7 +218,7 @@ def test_who_takes_entries_and_checkpoints_away_is_found_by_one_that_was_kept_el
     assert kinds(office, kept) == ["truncated"]
 
 
-def test_the_bureau_signs_nothing_over_a_record_that_was_edited(office: Office) -> None:
+def test_the_bureau_signs_nothing_over_a_record_that_was_edited(office: Office) -> None:  # JUDGE-23
     declare(office, 4)
     first = office.bureau.book.seal()
     with database(office) as connection:
