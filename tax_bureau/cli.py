@@ -16,6 +16,7 @@ from shared.canonical import clean_value
 from shared.cli import FILE, Context, Outcome, Program, add_standard_verbs, argument, option, print_error
 from shared.clock import SystemClock, format_time
 from shared.durable import write_durably
+from shared.envelope.roles import card_identity
 from shared.envelope.roles import fingerprint as fingerprint_of
 from shared.errors import AuditBroken, ConfigurationError, NameInvalid, NotFound, UsageError
 from shared.ids import MachineNo, TaxpayerId, parse_machine_no, parse_stem, parse_taxpayer_id, taxpayer_id_warning
@@ -178,6 +179,12 @@ def _seal(bureau: Bureau) -> None:
         print_error(error)
 
 
+def _judged_again(digests: tuple[str, ...]) -> list[Text]:
+    if not digests:
+        return []
+    return [Text(f"{len(digests)} 份报告将重新审核", f"{len(digests)} report(s) will be judged again")]
+
+
 def _id_warnings(taxpayer_id: str) -> list[Text]:
     warning = taxpayer_id_warning(taxpayer_id)
     return [warning] if warning is not None else []
@@ -320,6 +327,7 @@ def issue_card(
     )
     bureau = _open_to_change(context)
     issued = bureau.registry.issue_card(order, out, _by(operator, reason))
+    again = bureau.desk.reconsider(taxpayer_id) if issued.new else ()
     card = issued.card
     which = Text("主机", "main machine") if machine_no == 0 else Text(f"{machine_no} 号分机", f"machine {machine_no}")
     said = Text("已发行", "issued") if issued.new else Text("早已发行", "issued before")
@@ -332,12 +340,14 @@ def issue_card(
             "last_copied": card.last_copied.isoformat(),
             "out": str(out),
             "new": issued.new,
+            "judged_again": list(again),
         },
         [
             Text(
                 f"{said.zh}金税卡 {card.card_no}（{which.zh}），锁死日期 {card.lock_date}：{out}",
                 f"card {card.card_no} {said.en} ({which.en}), lock date {card.lock_date}: {out}",
-            )
+            ),
+            *_judged_again(again),
         ],
         next_action=Text("在开票机执行 init --card", "on the invoicing PC: init --card"),
         warnings=[*_id_warnings(taxpayer_id), *issued.warnings],
@@ -461,14 +471,21 @@ def enroll(
         assert pin_file is not None
         found = load_key_file(key, read_pin_file(pin_file)).certificate
     fingerprint = bureau.registry.enroll(taxpayer_id, found, withdraw=withdraw, by=_by(operator, reason))
+    again = () if withdraw else bureau.desk.reconsider(taxpayer_id)
     said = Text("已取消登记", "taken off file") if withdraw else Text("已开户", "enrolled")
     return Outcome(
-        {"taxpayer_id": taxpayer_id, "fingerprint": fingerprint, "enrolled": not withdraw},
+        {
+            "taxpayer_id": taxpayer_id,
+            "fingerprint": fingerprint,
+            "enrolled": not withdraw,
+            "judged_again": list(again),
+        },
         [
             Text(
                 f"{said.zh}：{taxpayer_id}，公钥 {fingerprint[:16]}…",
                 f"{said.en}: {taxpayer_id}, key {fingerprint[:16]}…",
-            )
+            ),
+            *_judged_again(again),
         ],
         warnings=_id_warnings(taxpayer_id),
     )
@@ -887,7 +904,8 @@ def revoke(
             ),
             command="tax-bureau revoke",
         )
-    office = _open_to_change(context).trust
+    bureau = _open_to_change(context)
+    office = bureau.trust
     if card_no is not None:
         found = office.card_certificate(card_no)
     elif certificate is not None:
@@ -897,14 +915,16 @@ def revoke(
         assert pin_file is not None
         found = load_key_file(key, read_pin_file(pin_file)).certificate
     version = office.revoke(found, by)
+    again = bureau.desk.reconsider(card_identity(found).taxpayer_id) if card_no is not None else ()
     mark = fingerprint_of(found)
     return Outcome(
-        {"fingerprint": mark, "trust_version": version},
+        {"fingerprint": mark, "trust_version": version, "judged_again": list(again)},
         [
             Text(
                 f"证书 {mark[:16]}… 已吊销，信任文件第 {version} 版",
                 f"certificate {mark[:16]}… is revoked, trust file version {version}",
-            )
+            ),
+            *_judged_again(again),
         ],
         next_action=_CARRY_TRUST,
     )
@@ -1140,7 +1160,7 @@ def _act_line(entry: Entry) -> Text:
     words = _ACTIONS.get(entry.action, both(entry.action))
     who = entry.operator if entry.operator == entry.os_user else f"{entry.operator} ({entry.os_user})"
     subject = entry.subject[:12] if re.fullmatch(r"[0-9a-f]{64}", entry.subject) else entry.subject
-    detail = " ".join(f"{name}={value[:40]}" for name, value in entry.detail.items())
+    detail = " ".join(f"{name}={value[:40]}" for name, value in entry.detail.items() if value)
     zh = f"；理由：{entry.reason}" if entry.reason else ""
     en = f"; reason: {entry.reason}" if entry.reason else ""
     return Text(

@@ -35,7 +35,7 @@ from tax_bureau.audit import PROGRAM, By
 from tax_bureau.authority import Authority, FilingDay, after_success, month_text, next_month
 from tax_bureau.book import Book
 from tax_bureau.calendar import FilingCalendar
-from tax_bureau.judge import envelope_opened, machines_complete, order
+from tax_bureau.judge import card_known, enrolled, envelope_opened, machines_complete, order
 from tax_bureau.judge.detail import read_content
 from tax_bureau.judge.facts import Declaration, Examination, Facts, Figures, Finding
 from tax_bureau.keyring import Keyring
@@ -706,6 +706,27 @@ class Desk:
             )
         return version, tuple(report.digest for report in again)
 
+    def reconsider(self, taxpayer_id: str) -> tuple[str, ...]:
+        """Have judged again what hung on the register, after an enrolment or a change of cards (JUDGE-13).
+
+        That are the taxpayer's reports that failed for want of an enrolment or of a known card, and those that wait for
+        a machine that may be expected no longer.
+
+        Returns:
+            Their digests.
+        """
+        now = self._clock.now()
+        with self._store.write() as tx:
+            again = [
+                report
+                for report in tx.reports(taxpayer_id=taxpayer_id)
+                if report.state is BureauState.WAITING
+                or (report.state is BureauState.FAILED and _hangs_on_the_register(report))
+            ]
+            for report in again:
+                self._reopen(tx, report, now, due=now.timestamp() + _processing_seconds(tx), why="register")
+        return tuple(report.digest for report in again)
+
     def decide(
         self, digest: str, outcome: Outcome, *, code: str = "", message: str = "", by: By = PROGRAM
     ) -> StoredResult:
@@ -855,6 +876,10 @@ def _open_report_of(tx: Transaction, digest: str) -> Report:
             next_action=Text("无需操作", "nothing to do"),
         )
     return report
+
+
+def _hangs_on_the_register(report: Report) -> bool:
+    return report.code == enrolled.CODE or report.field_code == card_known.FIELD_CODE
 
 
 def _processing_seconds(tx: Transaction) -> float:
