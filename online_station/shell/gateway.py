@@ -467,7 +467,8 @@ class HttpGateway:
 
     def _no_page(self, answer: _Answer) -> _Answer:
         """Return the answer to a question, unless it is a page for people: a login page answers anything with 200."""
-        if answer.headers.get("content-type", "").split(";")[0].strip().lower() == "text/html":
+        html = answer.headers.get("content-type", "").split(";")[0].strip().lower() == "text/html"
+        if html and answer.body.lstrip().startswith(b"<"):
             raise NotTheBureau(host=self.name, reason=Text("回答的是一个网页", "it answered with a web page"))
         return answer
 

@@ -43,7 +43,7 @@ from tax_bureau.home import Bureau, init_bureau, open_bureau
 from tests.support import workbooks
 
 NAME = "上海示例制造有限公司"
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 _NUMBERS = itertools.count(1)
 
 
