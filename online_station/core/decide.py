@@ -339,13 +339,13 @@ def decide(
         case Checked(obstacle=None):
             if snapshot.state is _S.HELD:
                 snapshot = _to(snapshot, _E.RELEASE, hold=None, code="", message="", resend="")
-            return _sending(snapshot)
+            return _sending(snapshot, now)
         case Checked(obstacle=obstacle, code=code, message=message):
             attempts = snapshot.attempts + 1 if snapshot.hold is obstacle else 1
             held = _to(snapshot, _E.HOLD, hold=obstacle, code=code, message=message, resend="", attempts=attempts)
             return replace(held, due_at=policy.standing.due(now, attempts, held.digest)), ()
         case SendDue():
-            return _sending(snapshot)
+            return _sending(snapshot, now)
         case Taken(receipt_no=receipt_no, ask_after=ask_after):
             due = policy.processing.due(now, 1, snapshot.digest, ask_after)
             taken = _to(
@@ -418,9 +418,9 @@ def _to(snapshot: Snapshot, event: OnlineEvent, **changes: object) -> Snapshot:
     return replace(snapshot, state=advance(ONLINE, snapshot.state, event), **changes)  # type: ignore[arg-type]
 
 
-def _sending(snapshot: Snapshot) -> tuple[Snapshot, tuple[Command, ...]]:
-    # No due time: while a process is sending, nobody else has anything to do; a restart finds the state itself.
-    return _to(snapshot, _E.SEND, due_at=None), (Upload(),)
+def _sending(snapshot: Snapshot, now: datetime) -> tuple[Snapshot, tuple[Command, ...]]:
+    # Due at once: while a worker sends, its lease keeps the others off; if it dies, the next one asks what became of it.
+    return _to(snapshot, _E.SEND, due_at=now), (Upload(),)
 
 
 def _ask_others(snapshot: Snapshot) -> tuple[Command, ...]:

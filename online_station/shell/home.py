@@ -34,6 +34,11 @@ class Home:
         return self.root / "station.db"
 
     @property
+    def node_file(self) -> Path:
+        """Where the database is, if it is not here, and what is this node's own affair."""
+        return self.root / "node.json"
+
+    @property
     def spool(self) -> Path:
         """Reports and clear receipts, named for their content."""
         return self.root / "spool"

@@ -21,7 +21,8 @@ from online_station.core.stability import Fingerprint, StabilityTracker
 from online_station.shell.home import Home
 from online_station.shell.log import LOGGER
 from online_station.shell.quarantine import set_aside
-from online_station.shell.store import QuarantinedRow, Store
+from online_station.shell.records import QuarantinedRow
+from online_station.shell.store import Store
 from online_station.shell.trust import Trust
 from shared.durable import TEMPORARY_SUFFIX, publish, sync_directory, temporary_beside, write_durably
 from shared.envelope.opening import ProvenReport, prove_report
@@ -361,6 +362,7 @@ class Intake:
             recipients=json.dumps([[r.issuer_der.hex(), str(r.serial)] for r in proven.recipients]),
             now=now,
             note=shown_name(path.name),
+            content=self._home.report_file(proven.digest),
         )
         self._checkpoint("report noted")
         if remove:
@@ -410,7 +412,7 @@ class Intake:
         if not kept.exists():
             write_durably(kept, data)
         self._checkpoint("ack kept")
-        new = self._store.add_ack(proven.body_sha256, ack.report_digest, ack.name.stem, now)
+        new = self._store.add_ack(proven.body_sha256, ack.report_digest, ack.name.stem, now, data)
         self._checkpoint("ack noted")
         self._remove(found.path, before)
         return ack.report_digest, new, proven.warnings

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import offline_station.cli
-import online_station.cli
+import online_station.cli.base
 from offline_station.card.refusals import DeviceRefused
 from offline_station.card.software import SoftwareCard
 from offline_station.cli import program as offline_program
@@ -346,7 +346,7 @@ class World:
         """Let the Internet PCs' clocks be off."""
         ahead = Ahead()
         ahead.by = by
-        self.monkeypatch.setattr(online_station.cli, "_CLOCK", ahead)
+        self.monkeypatch.setattr(online_station.cli.base, "CLOCK", ahead)
 
     def device(self) -> type[Device]:
         """Put a device with a driver in the software card's place."""

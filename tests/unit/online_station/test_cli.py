@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from online_station import cli
+from online_station.cli import base
 from online_station.core.story import service_line
 from tests.support.online import make_ack, make_report
 from tests.support.pki import NOW, foreign_pki
@@ -21,7 +22,7 @@ NAME = "310100000000000_0_202608010000"
 @pytest.fixture
 def run(station_desk, capsys, monkeypatch):
     """Run a verb with --json; return its exit status and data."""
-    monkeypatch.setattr(cli, "_CLOCK", station_desk.clock)
+    monkeypatch.setattr(base, "CLOCK", station_desk.clock)
 
     def call(*words, json_wanted=True):
         status = cli.program.run(
@@ -45,7 +46,7 @@ def test_the_whole_month_with_verbs_alone(station_desk, run, tmp_path):
     stick.mkdir()
     assert run("stick", "list")[0] == 30
     status, visit = run("stick", "sync", stick)
-    assert (status, visit["placed"], visit["unplaced"], visit["id"]) == (0, [], [], None)
+    assert (status, visit["placed"], visit["unplaced"], visit["id"]) == (32, [], [], None)
     assert list(stick.iterdir()) == [], "it may be read, and is not written to before somebody prepared it"
     assert run("stick", "list")[0] == 30
     assert run("stick", "prepare", stick)[0] == 0
@@ -272,7 +273,7 @@ def test_a_mistyped_or_moved_address_can_be_corrected_and_the_rest_stays(station
 
 
 def test_init_without_a_root_shows_its_fingerprint_to_compare(station_desk, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "_CLOCK", station_desk.clock)
+    monkeypatch.setattr(base, "CLOCK", station_desk.clock)
     root = station_desk.root
     words = ["--bureau", station_desk.bureau.url, "--key", str(root / "key.p12"), "--pin-file", str(root / "口令.txt")]
     assert cli.program.run(["--home", str(tmp_path / "new"), "init", *words]) == 1
