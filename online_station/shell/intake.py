@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from online_station.core.stability import Fingerprint, StabilityTracker
+from online_station.shell.archived import is_archived
 from online_station.shell.home import Home
 from online_station.shell.log import LOGGER
 from online_station.shell.quarantine import set_aside
@@ -374,6 +375,8 @@ class Intake:
         """Copy an open, proven report into the spool; return the SHA-256 and size of what lies there."""
         kept = self._home.report_file(proven.digest)
         known = self._store.report(proven.digest)
+        if known is not None and is_archived(self._store, proven.digest):
+            return known.file_sha256, known.size_bytes  # finished long ago; its file lies in the archive
         if known is not None and kept.is_file():
             with kept.open("rb") as present:
                 if hashlib.file_digest(present, "sha256").hexdigest() == known.file_sha256:

@@ -18,6 +18,7 @@ from online_station.shell.intake import Checkpoint, Inboxes
 from online_station.shell.keyring import Keyring, Voice
 from online_station.shell.node import OWN, Node, read_node, where, write_node
 from online_station.shell.register import Register
+from online_station.shell.retired import refuse_if_retired
 from online_station.shell.runner import SETTLE_SECONDS, Station
 from online_station.shell.store import Store
 from online_station.shell.trust import Trust, read_root
@@ -317,6 +318,7 @@ def at_work(
     """
     with opened(home, policy) as store, home.locked():
         settings = read_settings(home, store)
+        refuse_if_retired(store)
         signer = settings.signer()
 
         def connect(key: Signer) -> Gateway:

@@ -784,6 +784,10 @@ def _report(row: Row[Any]) -> ReportRow:
     )
 
 
+WHOLE_REPORTS: Final = sa.select(REPORT, _OVERTAKEN, *_LEFT)
+report_row: Final = _report
+
+
 def _leg(row: Row[Any]) -> LegRow:
     return LegRow(_at(row.at), row.digest, row.leg, row.stick_id, row.label)
 

@@ -402,8 +402,8 @@ BUREAU_FAULTS: Final = (
                 "upload the .dat of the card's newest copy; history on the invoicing PC names it",
             ),
             Text(
-                "旧报告不用处理，在上网机执行 cancel 可从待办中去掉",
-                "the old report needs nothing; cancel takes it off the list",
+                "旧报告不用处理，在上网机执行 cancel（加 --reason 写明原因）可从待办中去掉",
+                "the old report needs nothing; cancel, with a --reason, takes it off the list",
             ),
         ),
         stage_to_offline=False,

@@ -323,7 +323,7 @@ def _(world: World) -> None:
     us.online("upload", kept["file"], expect=None)
     us.wait_for(kept, "failed")
     world.seen(us.online_screen("show", kept["report_digest"]), "SUPERSEDED", on="online", words="重新抄税")
-    us.online("cancel", kept["report_digest"])
+    us.online("cancel", kept["report_digest"], "--reason", "已重新抄税")
     world.cured(us.state(kept) == "cancelled", us.finish(new))
 
 
