@@ -737,6 +737,9 @@ def _verdict(answer: Answer) -> tuple[dict[str, object], list[Text]]:
         lines.append(Text(f"报税成功：{found.name.in_words.zh}", f"success: {found.name.in_words.en}"))
         if found.lock_date is not None:
             lines.append(Text(f"清卡后锁死日期 {found.lock_date}", f"lock date after clearing: {found.lock_date}"))
+        if found.message:
+            # In a success the bureau's words are about its days: a lock date that nobody has published yet, say.
+            lines.append(Text(f"税局说明：{found.message}", f"the bureau says: {found.message}"))
     else:
         lines.append(
             Text(

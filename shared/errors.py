@@ -740,6 +740,31 @@ class ClockSkew(BureauRefused):
     hint = Text("校准本机的日期、时间和时区，然后再试", "set this PC's date, time and time zone, then try again")
 
 
+class AuditBroken(TaxferryError):
+    """The record of what people did at the bureau is not what was written."""
+
+    code = "B4210"
+    message = Text("审计记录被动过：{reason}", "the audit record was tampered with: {reason}")
+    safe = Text(
+        "没有改动任何数据；报告和结果不受影响", "nothing was changed by looking; reports and results are as they were"
+    )
+    hint = Text(
+        "保存 bureau.db 和检查点的副本，与最近的备份比对，并查明是谁、何时写过数据库",
+        "keep a copy of bureau.db and of the checkpoints, compare with the latest backup, and find out who wrote to the database",
+    )
+
+
+class CheckpointInvalid(FormatError):
+    """A file that is no checkpoint of the audit record."""
+
+    code = "B4211"
+    message = Text("不是有效的审计检查点：{reason}", "it is no valid checkpoint of the audit record: {reason}")
+    hint = Text(
+        "给出由 audit checkpoint --out 写出的文件，不要用编辑器另存",
+        "give a file that audit checkpoint --out has written, and do not save it from an editor",
+    )
+
+
 class StillProcessing(BureauError):
     """The answer was asked for too early: a `Y`."""
 

@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final
 
@@ -31,12 +31,16 @@ from shared.jobs.rows import Claim, worker_name
 from shared.model.ack import Ack, prove_ack
 from shared.model.receipt import Receipt, render_receipt
 from shared.model.report import PublicHeader
-from shared.model.result import MAX_MESSAGE, Outcome, Result, render_result
+from shared.model.result import MAX_MESSAGE, Outcome, Result, parse_result, render_result
 from shared.model.standing import ReportStateText, ReportStatus, Standing
+from shared.money import format_fen
 from shared.states import BUREAU, BureauEvent, BureauState, allowed
 from shared.text import Text
+from tax_bureau.audit import PROGRAM, By
 from tax_bureau.authority import Authority, FilingDay, after_success, month_text, next_month
-from tax_bureau.judge import envelope_opened, machines_complete, order
+from tax_bureau.book import Book
+from tax_bureau.calendar import FilingCalendar
+from tax_bureau.judge import card_known, enrolled, envelope_opened, machines_complete, order
 from tax_bureau.judge.detail import read_content
 from tax_bureau.judge.facts import Declaration, Examination, Facts, Figures, Finding
 from tax_bureau.keyring import Keyring
@@ -55,6 +59,7 @@ _SHORTEST: Final = 0.6
 _LEASE_SECONDS: Final = 60.0
 _FRESH_SECONDS: Final = 1.0
 """How old what is said about the queue may be: everybody asks, and counting takes time."""
+_SIGNATURE: Final = b"-----BEGIN CMS-----"
 _RETRY_SECONDS: Final = 60.0
 _PROVING_SECONDS: Final = 5
 _UNDECIDED: Final = (BureauState.STORED, BureauState.WAITING, BureauState.FAILED)
@@ -90,33 +95,49 @@ class Desk:
     """The bureau's work on reports."""
 
     def __init__(
-        self, store: Store, keyring: Keyring, spool: Spool, parts: Parts, clock: Clock, filing_day: FilingDay
+        self,
+        store: Store,
+        keyring: Callable[[], Keyring],
+        spool: Spool,
+        parts: Parts,
+        clock: Clock,
+        calendar: FilingCalendar,
+        book: Book,
     ) -> None:
         """Work with these.
 
         Args:
             store: The memory.
-            keyring: The bureau's keys.
+            keyring: The bureau's keys as they are now.
             spool: The received files.
             parts: The uploads in parts that are under way.
             clock: The bureau's time, which is the time of every decision.
-            filing_day: The official calendar.
+            calendar: Until when a month can be filed.
+            book: The record of what people do.
         """
         self._store = store
-        self._keyring = keyring
+        self._keys = keyring
         self._spool = spool
         self._parts = parts
         self._proving: set[tuple[str, str]] = set()
         self._clock = clock
-        self._filing_day = filing_day
+        self._filing_day: FilingDay = calendar
+        self._calendar = calendar
+        self._book = book
         self._chance = random.Random()  # noqa: S311  it spreads the work, and guards nothing
         self._worker = worker_name()
         self._guard = threading.Lock()
         self._seen: tuple[float, Line, Pace] | None = None
 
-    def set_processing_seconds(self, seconds: float) -> None:
+    @property
+    def _keyring(self) -> Keyring:
+        return self._keys()
+
+    def set_processing_seconds(self, seconds: float, by: By = PROGRAM) -> None:
         """Let reports wait that long for their judgement from now on."""
         with self._store.write() as tx:
+            if float(tx.setting(_PROCESSING_SETTING) or _DEFAULT_PROCESSING_SECONDS) != seconds:
+                self._book.write(tx, by, "processing-seconds", "bureau", seconds=float(seconds))
             tx.set_setting(_PROCESSING_SETTING, repr(float(seconds)))
 
     def sweep(self) -> int:
@@ -531,6 +552,7 @@ class Desk:
         present = Authority(card.on_file.lock_date, card.next_period_start, card.upload_deadline)
         days = after_success(header, present, now.date(), self._filing_day)
         tx.set_authority(header.card_no, days)
+        doubt = self._calendar.doubt(days.lock_date)
         result = Result(
             name=header.name,
             card_no=header.card_no,
@@ -541,7 +563,7 @@ class Desk:
             last_acknowledged=card.last_acknowledged,
             outcome="success",
             code="",
-            message="",
+            message=doubt.zh if doubt is not None else "",
             bureau_time=now,
             lock_date=days.lock_date,
             next_period_start=days.next_period_start,
@@ -569,7 +591,7 @@ class Desk:
         )
         self._keep(tx, result, field_code=finding.field_code, by_hand=by_hand)
 
-    def _keep(self, tx: Transaction, result: Result, *, field_code: str = "", by_hand: bool) -> None:
+    def _keep(self, tx: Transaction, result: Result, *, field_code: str = "", by_hand: bool, what: str = "") -> None:
         body = render_result(result)
         tx.add_result(
             StoredResult(
@@ -587,7 +609,7 @@ class Desk:
             )
         )
         detail = f"{result.result_no} {result.code}".strip() + (" (by hand)" if by_hand else "")
-        tx.add_event(result.report_digest, result.bureau_time, result.outcome, detail)
+        tx.add_event(result.report_digest, result.bureau_time, what or result.outcome, detail)
 
     def status(self, key: StationKey, digest: str) -> ReportStatus:
         """Return where a report stands.
@@ -739,7 +761,9 @@ class Desk:
 
     # --- what people do at the bureau --------------------------------------------------------------------------------
 
-    def declare(self, taxpayer_id: str, period: str, declaration: Declaration) -> tuple[int, tuple[str, ...]]:
+    def declare(
+        self, taxpayer_id: str, period: str, declaration: Declaration, by: By = PROGRAM
+    ) -> tuple[int, tuple[str, ...]]:
         """Take a declaration; reports that failed for want of it are judged again by themselves (JUDGE-13).
 
         Returns:
@@ -758,9 +782,44 @@ class Desk:
             for report in again:
                 self._reopen(tx, report, now, due=due, why=f"declaration {version}")
             tx.line_up(taxpayer_id, now.timestamp())
+            self._book.write(
+                tx,
+                by,
+                "declare",
+                taxpayer_id,
+                period=period,
+                version=version,
+                declared=declared_text(declaration),
+                judged_again=len(again),
+            )
         return version, tuple(report.digest for report in again)
 
-    def decide(self, digest: str, outcome: Outcome, *, code: str = "", message: str = "") -> StoredResult:
+    def reconsider(self, taxpayer_id: str) -> tuple[str, ...]:
+        """Have judged again what hung on the register, after an enrolment or a change of cards (JUDGE-13).
+
+        That are the taxpayer's reports that failed for want of an enrolment or of a known card, and those that wait for
+        a machine that may be expected no longer.
+
+        Returns:
+            Their digests.
+        """
+        now = self._clock.now()
+        with self._store.write() as tx:
+            tx.hold(taxpayer_id)
+            again = [
+                report
+                for report in tx.reports(taxpayer_id=taxpayer_id)
+                if report.state is BureauState.WAITING
+                or (report.state is BureauState.FAILED and _hangs_on_the_register(report))
+            ]
+            for report in again:
+                self._reopen(tx, report, now, due=now.timestamp() + _processing_seconds(tx), why="register")
+            tx.line_up(taxpayer_id, now.timestamp())
+        return tuple(report.digest for report in again)
+
+    def decide(
+        self, digest: str, outcome: Outcome, *, code: str = "", message: str = "", by: By = PROGRAM
+    ) -> StoredResult:
         """Decide a report by hand, whatever the checks say or would say.
 
         Raises:
@@ -784,9 +843,58 @@ class Desk:
                 moved = tx.move(report, BureauEvent.FAILURE)
                 self._fail(tx, moved, Finding(code, message), now, by_hand=True)
             tx.line_up(report.header.taxpayer_id, now.timestamp())
+            result = tx.results(digest)[-1]
+            self._book.write(
+                tx, by, "decide", digest, outcome=outcome, code=code, message=result.message, result_no=result.result_no
+            )
+            return result
+
+    def reissue(self, digest: str, by: By = PROGRAM) -> StoredResult:
+        """Sign a report's newest decision anew, under the next number (JUDGE-18).
+
+        The decision stays what it was, its days included. Needed when the signed file is lost, or when the key that
+        signed it is no longer to be believed.
+
+        Raises:
+            NotFound: No such report.
+            WrongState: It has no decision to be issued again: it is to be judged, or its card was cleared. Nothing
+                changed.
+        """
+        now = self._clock.now()
+        with self._store.write() as tx:
+            report = tx.report(digest)
+            if report is not None:
+                tx.hold(report.header.taxpayer_id)
+                report = tx.report(digest)
+            if report is None:
+                raise NotFound(what=digest)
+            results = tx.results(digest)
+            if report.state in (BureauState.STORED, BureauState.CLOSED) or not results:
+                closed = report.state is BureauState.CLOSED
+                raise WrongState(
+                    reason=Text("该卡已经清卡", "its card was cleared")
+                    if closed
+                    else Text("这份报告还没有结果", "it has no result yet"),
+                    next_action=Text("无需操作", "nothing to do")
+                    if closed
+                    else Text("等待审核", "wait for its judgement"),
+                )
+            old = results[-1]
+            decided = parse_result(old.text.split(_SIGNATURE, 1)[0])
+            card = tx.card(report.header.card_no)
+            again = replace(
+                decided,
+                result_no=_next_result_no(tx, report.header.card_no),
+                last_acknowledged=card.last_acknowledged if card is not None else None,
+                bureau_time=now,
+            )
+            self._keep(tx, again, field_code=old.field_code, by_hand=old.by_hand, what="reissued")
+            self._book.write(
+                tx, by, "reissue", digest, outcome=old.outcome, code=old.code, old=old.result_no, new=again.result_no
+            )
             return tx.results(digest)[-1]
 
-    def judge_again(self, digest: str) -> None:
+    def judge_again(self, digest: str, by: By = PROGRAM) -> None:
         """Have a waiting or failed report judged again now, after a repair at the bureau.
 
         Raises:
@@ -799,6 +907,7 @@ class Desk:
             if report.state is not BureauState.STORED:
                 self._reopen(tx, report, now, due=now.timestamp(), why="by hand")
                 tx.line_up(report.header.taxpayer_id, now.timestamp())
+            self._book.write(tx, by, "rejudge", digest, code=report.code)
 
 
 class _Stopped(Exception):
@@ -844,6 +953,14 @@ def resendable(report: Report) -> bool:
     return find(report.code, f"{report.message} {report.field_code}").resend is Resend.SAME_BYTES
 
 
+def declared_text(declaration: Declaration) -> str:
+    """Return a declaration in one line: `004 100.00+13.00`, or `matching`."""
+    if declaration.matching:
+        return "matching"
+    found = sorted(declaration.figures.items())
+    return " ".join(f"{kind} {format_fen(sums.amount)}+{format_fen(sums.tax)}" for kind, sums in found) or "nothing"
+
+
 def _open_report_of(tx: Transaction, digest: str) -> Report:
     report = tx.report(digest)
     if report is not None:
@@ -857,6 +974,10 @@ def _open_report_of(tx: Transaction, digest: str) -> Report:
             next_action=Text("无需操作", "nothing to do"),
         )
     return report
+
+
+def _hangs_on_the_register(report: Report) -> bool:
+    return report.code == enrolled.CODE or report.field_code == card_known.FIELD_CODE
 
 
 def _processing_seconds(tx: Transaction) -> float:

@@ -3,6 +3,7 @@
 bureau.db    the memory; or
 database     the URL of the PostgreSQL database that is the memory, readable by its owner only
 keys/        the bureau's own keys
+audit/       the newest signed checkpoint of what people did
 spool/       received reports
 locks/       what processes of this bureau lock
 logs/        who asked for what
@@ -21,24 +22,26 @@ from pathlib import Path
 from typing import Final
 
 from shared.calendar import filing_deadline
-from shared.clock import CHINA, Clock
+from shared.clock import Clock
 from shared.durable import write_durably
-from shared.envelope.roles import Role
+from shared.envelope.roles import fingerprint
 from shared.errors import NotInitialised, WrongState
-from shared.model.trust import TrustFile, render_trust
+from shared.model.trust import render_trust
 from shared.text import Text
-from tax_bureau.authority import month_text, next_month
+from tax_bureau.audit import PROGRAM, By
+from tax_bureau.book import Book
+from tax_bureau.calendar import FilingCalendar
 from tax_bureau.desk import Desk
 from tax_bureau.issue import KeyType
-from tax_bureau.keyring import Keyring, load_keyring, make_keyring
+from tax_bureau.keyring import Keyring, KeyringOnDisk, load_keyring, make_keyring
 from tax_bureau.parts import Parts
 from tax_bureau.registry import Registry
 from tax_bureau.spool import Spool
 from tax_bureau.store import Store
+from tax_bureau.trust_office import TrustOffice, trust_file
 
 _READY: Final = "initialised"
 _URL_FILE: Final = "database"
-_CALENDAR_MONTHS: Final = 14
 
 
 @dataclass(frozen=True)
@@ -48,20 +51,31 @@ class Bureau:
     Attributes:
         home: Its folder.
         store: Its memory.
-        keyring: Its keys.
+        keys: Its keys as they are now.
         spool: Its received files.
         registry: Cards and keys of taxpayers.
+        trust: Its keys, revocations and calendar, and what it tells others of them.
+        calendar: Until when a month can be filed.
+        book: The record of what people did.
         desk: Its work on reports.
         clock: Its time.
     """
 
     home: Path
     store: Store
-    keyring: Keyring
+    keys: KeyringOnDisk
     spool: Spool
     registry: Registry
+    trust: TrustOffice
+    calendar: FilingCalendar
+    book: Book
     desk: Desk
     clock: Clock
+
+    @property
+    def keyring(self) -> Keyring:
+        """The bureau's keys."""
+        return self.keys()
 
 
 def filing_day(month: str) -> date:
@@ -70,7 +84,13 @@ def filing_day(month: str) -> date:
 
 
 def init_bureau(
-    home: Path, clock: Clock, *, key_type: KeyType = "rsa", gateways: tuple[str, ...] = (), database: str = ""
+    home: Path,
+    clock: Clock,
+    *,
+    key_type: KeyType = "rsa",
+    gateways: tuple[str, ...] = (),
+    database: str = "",
+    by: By = PROGRAM,
 ) -> bool:
     """Make a bureau in `home`: its keys and version 1 of its trust file.
 
@@ -81,6 +101,7 @@ def init_bureau(
         gateways: Addresses for the trust file.
         database: URL of an empty PostgreSQL database; without one, the memory is a file in `home`. It is kept in a file
             and never shown again, as it may hold a password.
+        by: Who makes it.
 
     Returns:
         Whether it was made now; a finished one is left as it is, an interrupted attempt is begun anew.
@@ -118,23 +139,12 @@ def init_bureau(
         now = clock.now()
         make_keyring(keys, key_type, now)
         keyring = load_keyring(keys)
-        trust = TrustFile(
-            version=1,
-            issued_at=now,
-            roots=(keyring.root,),
-            intermediates=(keyring.issuing,),
-            certificates={
-                Role.BUREAU_RESULT: (keyring.result.certificate,),
-                Role.BUREAU_ENVELOPE: (keyring.envelope.certificate,),
-                Role.TRUST: (keyring.trust.certificate,),
-            },
-            crls=keyring.crls,
-            calendar=_calendar(now.astimezone(CHINA).date()),
-            gateways=gateways,
-        )
+        trust = trust_file(keyring, {}, gateways, version=1, now=now)
         with store.write() as tx:
             tx.add_trust_file(1, render_trust(trust, keyring.trust))
             tx.set_setting(_READY, "1")
+            # No checkpoint yet: whoever closes this bureau for the first time signs it.
+            tx.add_audit(by, now, "init", "bureau", root=fingerprint(keyring.root))
         return True
     finally:
         store.close()
@@ -155,16 +165,21 @@ def open_bureau(home: Path, clock: Clock) -> Bureau:
     if not ready:
         store.close()
         raise NotInitialised(home=home, program="tax-bureau")
-    keyring = load_keyring(home / "keys")
+    keys = KeyringOnDisk(home / "keys")
     spool = Spool(home / "spool")
     parts = Parts(home / "spool" / "parts", home / "locks")
+    calendar = FilingCalendar(store)
+    book = Book(store, keys, home / "audit", clock)
     return Bureau(
         home=home,
         store=store,
-        keyring=keyring,
+        keys=keys,
         spool=spool,
-        registry=Registry(store, keyring, clock, filing_day),
-        desk=Desk(store, keyring, spool, parts, clock, filing_day),
+        registry=Registry(store, keys, clock, calendar, book),
+        trust=TrustOffice(store, keys, home / "keys", clock, book),
+        calendar=calendar,
+        book=book,
+        desk=Desk(store, keys, spool, parts, clock, calendar, book),
         clock=clock,
     )
 
@@ -176,12 +191,3 @@ def _memory(home: Path) -> Path | str | None:
         return kept.read_text(encoding="utf-8").strip()
     path = home / "bureau.db"
     return path if path.exists() else None
-
-
-def _calendar(today: date) -> dict[str, int]:
-    month = today.replace(day=1)
-    days = {}
-    for _ in range(_CALENDAR_MONTHS):
-        days[month_text(month)] = filing_day(month_text(month)).day
-        month = next_month(month)
-    return days

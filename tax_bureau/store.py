@@ -58,6 +58,7 @@ from shared.jobs.database import Database, add_missing, insert_new, insert_or_up
 from shared.jobs.rows import Claim, job_columns, job_indexes
 from shared.model.report import PublicHeader, parse_public_header, render_row
 from shared.states import BUREAU, BureauEvent, BureauState, advance
+from tax_bureau.audit import FIRST, By, Entry
 from tax_bureau.authority import Authority
 from tax_bureau.judge.facts import CardOnFile, Declaration, Examination, Figures
 
@@ -216,6 +217,26 @@ _events = Table(
     Column("at", String, nullable=False),
     Column("what", String, nullable=False),
     Column("detail", String, nullable=False),
+)
+_audit = Table(
+    "audit",
+    _metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", String, nullable=False),
+    Column("operator", String, nullable=False),
+    Column("os_user", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("detail", String, nullable=False),
+    Column("previous", String, nullable=False),
+    Column("digest", String, nullable=False),
+)
+_checkpoints = Table(
+    "audit_checkpoints",
+    _metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("text", LargeBinary, nullable=False),
 )
 
 
@@ -445,6 +466,33 @@ class Event:
     detail: str
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which reports a person asks for; what is None or empty does not narrow.
+
+    Attributes:
+        taxpayer_id: Of this taxpayer.
+        machine_no: Of this machine.
+        period: Of this month.
+        kind: `period` or `adhoc`.
+        states: In one of these states.
+        code: Whose newest result has this 错误号.
+        received_from: Received on this day or later.
+        received_to: Received on this day or earlier.
+        by_hand: With a result that a person decided.
+    """
+
+    taxpayer_id: str | None = None
+    machine_no: int | None = None
+    period: str | None = None
+    kind: str | None = None
+    states: tuple[str, ...] = ()
+    code: str | None = None
+    received_from: date | None = None
+    received_to: date | None = None
+    by_hand: bool = False
+
+
 class Transaction:
     """What may be asked and changed; commits when its `with` ends without an error."""
 
@@ -468,6 +516,11 @@ class Transaction:
     def setting(self, name: str) -> str | None:
         """Return a setting, or None."""
         return self._c.execute(select(_settings.c.value).where(_settings.c.name == name)).scalar_one_or_none()
+
+    def settings_with(self, prefix: str) -> dict[str, str]:
+        """Return the settings whose names begin so, without that beginning, in the order of their names."""
+        query = select(_settings).where(_settings.c.name.startswith(prefix, autoescape=True)).order_by(_settings.c.name)
+        return {str(r["name"])[len(prefix) :]: str(r["value"]) for r in self._c.execute(query).mappings()}
 
     def set_setting(self, name: str, value: str) -> None:
         """Keep a setting."""
@@ -586,6 +639,14 @@ class Transaction:
             },
         )
 
+    def set_offline_authority(self, card_no: str, hours: int, limits: Mapping[str, int]) -> None:
+        """Keep what the card's next success will permit offline."""
+        self._c.execute(
+            update(_cards)
+            .where(_cards.c.card_no == card_no)
+            .values(offline_hours=hours, offline_limits=json.dumps(dict(limits)))
+        )
+
     def set_last_acknowledged(self, card_no: str, result_no: int) -> None:
         """Keep the highest result number that a clear receipt named."""
         self._c.execute(
@@ -634,6 +695,39 @@ class Transaction:
             query = query.where(_reports.c.digest.startswith(digest_prefix, autoescape=True))
         query = query.order_by(_reports.c.received_at, _reports.c.receipt_no).limit(limit)
         return tuple(_report(row) for row in self._c.execute(query).mappings())
+
+    def find_reports(self, wanted: Wanted, *, skip: int, limit: int) -> tuple[tuple[Report, ...], int]:
+        """Return a page of the reports asked for, the newest first, and how many there are in all."""
+        where = [
+            _reports.c[name] == value
+            for name, value in (
+                ("taxpayer_id", wanted.taxpayer_id),
+                ("machine_no", wanted.machine_no),
+                ("period", wanted.period),
+                ("kind", wanted.kind),
+                ("code", wanted.code),
+            )
+            if value is not None
+        ]
+        if wanted.states:
+            where.append(_reports.c.state.in_(wanted.states))
+        # Times are texts of one spelling and zone: their first ten characters are the day.
+        day = func.substr(_reports.c.received_at, 1, 10)
+        if wanted.received_from is not None:
+            where.append(day >= wanted.received_from.isoformat())
+        if wanted.received_to is not None:
+            where.append(day <= wanted.received_to.isoformat())
+        if wanted.by_hand:
+            where.append(_reports.c.digest.in_(select(_results.c.digest).where(_results.c.by_hand)))
+        total = self._c.execute(select(func.count()).select_from(_reports).where(*where)).scalar_one()
+        query = (
+            select(_reports)
+            .where(*where)
+            .order_by(_reports.c.received_at.desc(), _reports.c.receipt_no.desc())
+            .offset(skip)
+            .limit(limit)
+        )
+        return tuple(_report(row) for row in self._c.execute(query).mappings()), int(total)
 
     def in_line(self, now: float) -> Line:
         """Return how long the queue is."""
@@ -861,6 +955,66 @@ class Transaction:
         )
         return version
 
+    # the record of what people did
+
+    def add_audit(self, by: By, at: datetime, action: str, subject: str, **detail: object) -> Entry:
+        """Write an entry below the last one."""
+        self.hold("audit")
+        last = self._c.execute(select(_audit).order_by(_audit.c.number.desc()).limit(1)).mappings().one_or_none()
+        entry = Entry(
+            number=1 if last is None else last["number"] + 1,
+            at=format_time(at),
+            operator=by.operator,
+            os_user=by.os_user,
+            action=action,
+            subject=subject,
+            reason=by.reason,
+            detail={name: str(value) for name, value in sorted(detail.items())},
+            previous=FIRST if last is None else last["digest"],
+        )
+        entry = replace(entry, digest=entry.computed())
+        self._c.execute(
+            insert(_audit).values(
+                number=entry.number,
+                at=entry.at,
+                operator=entry.operator,
+                os_user=entry.os_user,
+                action=entry.action,
+                subject=entry.subject,
+                reason=entry.reason,
+                detail=json.dumps(dict(entry.detail), ensure_ascii=False),
+                previous=entry.previous,
+                digest=entry.digest,
+            )
+        )
+        return entry
+
+    def audit(
+        self, *, after: int = 0, subject: str = "", operator: str = "", limit: int | None = None
+    ) -> tuple[Entry, ...]:
+        """Return entries in the order of their numbers, of a subject or an operator if one is given."""
+        query = select(_audit).where(_audit.c.number > after)
+        if subject:
+            query = query.where(_audit.c.subject.startswith(subject, autoescape=True))
+        if operator:
+            query = query.where((_audit.c.operator == operator) | (_audit.c.os_user == operator))
+        return tuple(_entry(row) for row in self._c.execute(query.order_by(_audit.c.number).limit(limit)).mappings())
+
+    def last_audit(self) -> Entry | None:
+        """Return the last entry."""
+        row = self._c.execute(select(_audit).order_by(_audit.c.number.desc()).limit(1)).mappings().one_or_none()
+        return None if row is None else _entry(row)
+
+    def checkpoints(self) -> tuple[bytes, ...]:
+        """Return the signed checkpoints that are kept here."""
+        return tuple(self._c.execute(select(_checkpoints.c.text).order_by(_checkpoints.c.number)).scalars())
+
+    def add_checkpoint(self, number: int, text: bytes) -> None:
+        """Keep a signed checkpoint; one over the same entry stays."""
+        known = select(_checkpoints.c.number).where(_checkpoints.c.number == number)
+        if self._c.execute(known).first() is None:
+            self._c.execute(insert(_checkpoints).values(number=number, text=text))
+
     def trust_file(self) -> bytes | None:
         """Return the newest trust file."""
         query = select(_trust_files.c.text).order_by(_trust_files.c.version.desc()).limit(1)
@@ -1031,7 +1185,12 @@ def _table_exists(connection: Connection, name: str) -> bool:
     return inspect(connection).has_table(name)
 
 
-_MIGRATIONS: Final = (_first_schema, _reports_are_jobs)
+def _people_are_on_record(connection: Connection) -> None:
+    """Have the record of what people did."""
+    _metadata.create_all(connection)
+
+
+_MIGRATIONS: Final = (_first_schema, _reports_are_jobs, _people_are_on_record)
 
 
 def claimed(claim: Claim) -> Report:
@@ -1108,6 +1267,25 @@ def _result(row: RowMapping) -> StoredResult:
         by_hand=row["by_hand"],
         body_sha256=row["body_sha256"],
         text=row["text"],
+    )
+
+
+def _entry(row: RowMapping) -> Entry:
+    try:
+        detail = {str(name): str(value) for name, value in json.loads(row["detail"]).items()}
+    except (ValueError, AttributeError):
+        detail = {"?": str(row["detail"])}  # somebody wrote here: the digest says so
+    return Entry(
+        number=row["number"],
+        at=row["at"],
+        operator=row["operator"],
+        os_user=row["os_user"],
+        action=row["action"],
+        subject=row["subject"],
+        reason=row["reason"],
+        detail=detail,
+        previous=row["previous"],
+        digest=row["digest"],
     )
 
 

@@ -371,18 +371,19 @@ class HttpGateway:
     def standing(self, taxpayer_id: str, period: str) -> Standing:
         """Return the bureau's word on a taxpayer's month."""
         answer = self._send("GET", f"/v1/taxpayers/{quote(taxpayer_id)}/standing?period={period}", what=taxpayer_id)
-        standing = parse_standing(self._accepted(answer, (200,), taxpayer_id).body)
+        standing = parse_standing(self._no_page(self._accepted(answer, (200,), taxpayer_id)).body)
         if (standing.taxpayer_id, standing.period) != (taxpayer_id, period):
             raise OutcomeUnknown(report=taxpayer_id)
         return standing
 
     def trust(self) -> bytes:
         """Return the current trust file, not yet proven."""
-        return self._accepted(self._send("GET", "/v1/trust", what="trust", limit=MAX_TRUST_BYTES), (200,), "trust").body
+        answer = self._send("GET", "/v1/trust", what="trust", limit=MAX_TRUST_BYTES)
+        return self._no_page(self._accepted(answer, (200,), "trust")).body
 
     def clock(self) -> datetime:
         """Return the bureau's time."""
-        answer = self._send("GET", "/healthz", what="healthz")
+        answer = self._no_page(self._send("GET", "/healthz", what="healthz"))
         try:
             return parsedate_to_datetime(answer.headers.get("date", ""))
         except ValueError:
@@ -463,6 +464,13 @@ class HttpGateway:
                 reason=Text(f"意外的 HTTP 状态 {answer.status}", f"unexpected HTTP status {answer.status}"),
             )
         raise self._refusal(answer)
+
+    def _no_page(self, answer: _Answer) -> _Answer:
+        """Return the answer to a question, unless it is a page for people: a login page answers anything with 200."""
+        html = answer.headers.get("content-type", "").split(";")[0].strip().lower() == "text/html"
+        if html and answer.body.lstrip().startswith(b"<"):
+            raise NotTheBureau(host=self.name, reason=Text("回答的是一个网页", "it answered with a web page"))
+        return answer
 
     def _refusal(self, answer: _Answer) -> BureauRefused:
         problem = _problem(answer)

@@ -6,7 +6,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +346,53 @@ def test_declaration_has_only_its_own_failures_judged_again(office: Office) -> N
 
 def test_calendar_is_the_official_one() -> None:
     assert filing_day("2026-10").isoformat() == "2026-10-26"
+
+
+# --- issuing a result again ------------------------------------------------------------------------------------------
+
+
+def test_a_result_issued_again_is_the_same_decision_under_the_next_number(office: Office) -> None:  # JUDGE-18
+    office.declare()
+    first = office.send(office.card(0))
+    office.send(office.card(1))
+    office.bureau.desk.judge_all()
+    before = office.result(first).result
+    office.clock.moment += timedelta(days=40)  # the days of the decision stay those of the decision
+    again = office.bureau.desk.reissue(first)
+    after = office.result(first).result
+    assert after.result_no == again.result_no == before.result_no + 1
+    assert after.bureau_time > before.bureau_time
+    assert replace(after, result_no=before.result_no, bureau_time=before.bureau_time) == before
+    assert office.client().put_ack(first, office.ack(first)).status == 200
+
+
+def test_a_clear_receipt_for_the_result_before_still_closes(office: Office) -> None:  # JUDGE-17, JUDGE-18
+    office.declare()
+    first = office.send(office.card(0))
+    office.send(office.card(1))
+    office.bureau.desk.judge_all()
+    ack = office.ack(first)
+    office.bureau.desk.reissue(first)
+    assert office.client().put_ack(first, ack).status == 200
+    with pytest.raises(WrongState):
+        office.bureau.desk.reissue(first)
+
+
+def test_a_failure_is_issued_again_with_its_code_and_words(office: Office) -> None:  # JUDGE-18
+    digest = office.send()
+    before = office.result(digest).result
+    office.bureau.desk.reissue(digest)
+    after = office.result(digest).result
+    assert (after.code, after.message, after.result_no) == (before.code, before.message, before.result_no + 1)
+    office.declare()
+    assert office.result(digest).result.result_no == after.result_no + 1, "the correction judges it anew all the same"
+
+
+def test_what_has_no_result_is_not_issued_again(office: Office) -> None:
+    data, report = office.seal()
+    office.bureau.desk.set_processing_seconds(60)
+    assert office.client().put_report(report.digest, data).status == 201
+    with pytest.raises(WrongState):
+        office.bureau.desk.reissue(report.digest)
+    with pytest.raises(NotFound):
+        office.bureau.desk.reissue("0" * 64)

@@ -78,7 +78,7 @@ def cards_of(office: Office, taxpayer_id: str, count: int) -> list[object]:
 # --- turns -----------------------------------------------------------------------------------------------------------
 
 
-def test_one_with_many_reports_does_not_keep_the_others_waiting(either: Office) -> None:  # JUDGE-18
+def test_one_with_many_reports_does_not_keep_the_others_waiting(either: Office) -> None:  # JUDGE-24
     """The big one was here first; after its first report everybody else has a turn."""
     big = [put(either, card) for card in cards_of(either, TAXPAYER, 6)]
     (card,) = cards_of(either, OTHER_TAXPAYER, 1)
