@@ -21,6 +21,7 @@ from shared.model.report import KIND_NAMES
 from shared.money import parse_fen
 from shared.text import Text, both
 from shared.text.system import os_reason
+from tax_bureau.fault_verbs import add_fault_verbs
 from tax_bureau.figures import MAX_BYTES, parse_figures
 from tax_bureau.home import Bureau, init_bureau, open_bureau
 from tax_bureau.issue import KeyType, certificate_pem
@@ -32,6 +33,7 @@ program = Program(
     "tax-bureau", Text("税渡 参考税局：证书、发卡、开户、申报、受理报税", "taxferry, the reference gateway of a bureau")
 )
 add_standard_verbs(program)
+add_fault_verbs(program)
 
 _STATES: Final = {
     "stored": Text("待审", "to be judged"),

@@ -21,6 +21,7 @@ from shared.text import Text
 from shared.text.system import os_reason
 from tax_bureau.app import make_app
 from tax_bureau.home import Bureau
+from tax_bureau.misbehaving import KnownLine, Misbehaving
 
 _log: Final = logging.getLogger("taxferry.bureau")
 _LOOK_SECONDS: Final = 0.2
@@ -75,7 +76,8 @@ def serve(bureau: Bureau, server: socket.socket, ready: Callable[[str], None], s
     bureau.desk.sweep()
     http = uvicorn.Server(
         uvicorn.Config(
-            make_app(bureau),
+            Misbehaving(make_app(bureau), bureau),
+            http=KnownLine,
             log_level="warning",
             access_log=False,
             lifespan="off",
