@@ -31,7 +31,7 @@ def add_fault_verbs(program: Program) -> None:
             f"增加一条故障，从下一个请求起生效\n\n{_kinds('zh')}",
             f"add a fault; it holds from the next request on\n\n{_kinds('en')}",
         ),
-        argument("kind", type=click.Choice([kind.value for kind in Kind]), help=Text("故障种类", "what goes wrong")),
+        argument("kind", type=click.Choice([kind.value for kind in Kind]), metavar="KIND", help=Text("故障种类", "what goes wrong")),
         option(
             "--route",
             multiple=True,

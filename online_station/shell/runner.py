@@ -74,6 +74,7 @@ from shared.errors import (
     ClockSkew,
     ConfigurationError,
     FileMissing,
+    FormatError,
     KeyUnavailable,
     OtherReport,
     OutcomeUnknown,
@@ -99,6 +100,8 @@ _UNREADABLE: Final = -2
 _MOST_STEPS: Final = 8
 """Steps of one report in one pass: found to accepted takes three; more than this is a loop."""
 _ACK_BACKOFF: Final = Backoff(5, 3600)
+_ABOUT_THE_REQUEST: Final = (400, 401, 408)
+"""Refusals that say nothing about what was sent (GW-15)."""
 
 
 def _nowhere(_point: str) -> None:
@@ -422,7 +425,7 @@ class Station:
         except BureauRefused as error:
             done.problems.append(error)
             # 400 and 401 are about this request, not about the report: damaged on its way, or not signed in time.
-            event = NotTaken() if error.context.get("status") in (400, 401, 408) else _refused(error)
+            event = NotTaken() if error.context.get("status") in _ABOUT_THE_REQUEST else _refused(error)
         except (BureauUnreachable, BureauBusy) as error:
             self._went_wrong(error, done)
             event = NotTaken(_retry_after(error), moved_on=self._has_moved_on(digest))
@@ -634,6 +637,9 @@ class Station:
             self.store.set_ack(ack.sha256, ACK_WAITING, attempts=attempts, due_at=later)
         except BureauRefused as error:
             done.problems.append(error)
+            if error.context.get("status") in _ABOUT_THE_REQUEST:
+                self.store.set_ack(ack.sha256, ACK_WAITING, attempts=attempts, due_at=later)
+                return
             self.store.set_ack(ack.sha256, ACK_REFUSED, attempts=attempts, due_at=None, message=str(error.text))
             source = self.home.ack_file(ack.sha256)
             keep_copy(self.home.quarantine, source, f"{ack.stem}.ack", error, self.store, now)
@@ -686,7 +692,8 @@ class Station:
         except (BureauError, KeyUnavailable) as error:
             self._went_wrong(error, done)
             return
-        except TrustError as error:
+        except (TrustError, FormatError) as error:
+            # Not believed; what is in force stays in force, and the reports go on.
             done.problems.append(error)
             changed = False
         self._online()
@@ -697,7 +704,12 @@ class Station:
 
     def _went_wrong(self, error: TaxferryError, done: Pass) -> NoAnswer:
         """Note that a question got no answer; after an unreachable bureau nobody asks for a while."""
-        done.problems.append(error)
+        if isinstance(error, OutcomeUnknown):
+            # Asking changes nothing, so that nothing is unknown: there was no answer, and it is asked again.
+            reason = Text("没有得到可用的答复，稍后再问", "it gave no usable answer, and is asked again later")
+            done.problems.append(BureauUnreachable(host=self.keyring.own.gateway.name, reason=reason))
+        else:
+            done.problems.append(error)
         if isinstance(error, BureauUnreachable):
             # One dead connection is enough: a thousand reports would wait for a thousand time-outs.
             self._failures += 1
