@@ -21,6 +21,7 @@ from shared.model.report import KIND_NAMES
 from shared.money import parse_fen
 from shared.text import Text, both
 from shared.text.system import os_reason
+from tax_bureau.conformance_verbs import add_conformance_verb
 from tax_bureau.fault_verbs import add_fault_verbs
 from tax_bureau.figures import MAX_BYTES, parse_figures
 from tax_bureau.home import Bureau, init_bureau, open_bureau
@@ -34,6 +35,7 @@ program = Program(
 )
 add_standard_verbs(program)
 add_fault_verbs(program)
+add_conformance_verb(program)
 
 _STATES: Final = {
     "stored": Text("待审", "to be judged"),

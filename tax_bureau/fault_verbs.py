@@ -31,16 +31,28 @@ def add_fault_verbs(program: Program) -> None:
             f"增加一条故障，从下一个请求起生效\n\n{_kinds('zh')}",
             f"add a fault; it holds from the next request on\n\n{_kinds('en')}",
         ),
-        argument("kind", type=click.Choice([kind.value for kind in Kind]), metavar="KIND", help=Text("故障种类", "what goes wrong")),
+        argument(
+            "kind",
+            type=click.Choice([kind.value for kind in Kind]),
+            metavar="KIND",
+            help=Text("故障种类", "what goes wrong"),
+        ),
         option(
             "--route",
             multiple=True,
             type=click.Choice(list(ROUTES)),
-            help=Text("只对这类请求，可给多次；默认所有适用的", "only for these requests; default: all that it can hit"),
+            help=Text(
+                "只对这类请求，可给多次；默认所有适用的", "only for these requests; default: all that it can hit"
+            ),
         ),
         option("--taxpayer-id", default="", metavar="T", help=Text("只对此税号", "only for this taxpayer")),
         option("--digest", default="", metavar="D", help=Text("只对此报告（摘要或开头）", "only for this report")),
-        option("--times", type=click.IntRange(1, 1_000_000), metavar="N", help=Text("几次；默认一次", "how often; default: once")),
+        option(
+            "--times",
+            type=click.IntRange(1, 1_000_000),
+            metavar="N",
+            help=Text("几次；默认一次", "how often; default: once"),
+        ),
         option("--until-cleared", is_flag=True, help=Text("一直，直到 clear", "always, until it is cleared")),
         option(
             "--for",
@@ -56,7 +68,13 @@ def add_fault_verbs(program: Program) -> None:
             metavar="P",
             help=Text("每个请求出故障的概率", "of coming up, per request"),
         ),
-        option("--seed", type=int, default=0, metavar="N", help=Text("随机种子：同样的种子，同样的故障", "the same seed, the same faults")),
+        option(
+            "--seed",
+            type=int,
+            default=0,
+            metavar="N",
+            help=Text("随机种子：同样的种子，同样的故障", "the same seed, the same faults"),
+        ),
         option(
             "--seconds",
             type=click.FloatRange(0, 3600),
@@ -206,7 +224,13 @@ def _line(fault: Fault, now: float) -> Text:
     words = KINDS[rule.kind].words
     routes = ", ".join(rule.routes) or "*"
     whose = " ".join(part for part in (rule.taxpayer_id, rule.digest[:12]) if part)
-    how_zh = [f"{rule.times} 次" if rule.times is not None else "直到解除" if rule.until is None else f"到 {_time(rule.until)}"]
+    how_zh = [
+        f"{rule.times} 次"
+        if rule.times is not None
+        else "直到解除"
+        if rule.until is None
+        else f"到 {_time(rule.until)}"
+    ]
     how_en = [
         f"{rule.times} times"
         if rule.times is not None

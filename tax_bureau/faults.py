@@ -249,7 +249,9 @@ def _read(db: sqlite3.Connection) -> tuple[Fault, ...]:
     found = []
     for number, text, seen, used in db.execute("SELECT number, rule, seen, used FROM fault ORDER BY number"):
         rule = json.loads(text)
-        found.append(Fault(number, Rule(**rule | {"kind": Kind(rule["kind"]), "routes": tuple(rule["routes"])}), seen, used))
+        found.append(
+            Fault(number, Rule(**rule | {"kind": Kind(rule["kind"]), "routes": tuple(rule["routes"])}), seen, used)
+        )
     return tuple(found)
 
 

@@ -102,7 +102,9 @@ class Misbehaving:
         if fault is None:
             await self._app(scope, receive, send)
             return
-        _log.warning("scripted fault %d, %s: %s %s", fault.number, fault.rule.kind.value, scope["method"], scope["path"])
+        _log.warning(
+            "scripted fault %d, %s: %s %s", fault.number, fault.rule.kind.value, scope["method"], scope["path"]
+        )
         await self._acts[fault.rule.kind](_Request(self._app, scope, receive, send, fault))
 
     def _look_up(self, scope: Scope) -> Fault | None:
@@ -133,9 +135,7 @@ class Misbehaving:
             keyring = self._bureau.keyring
             signer = keyring.result if request.scope["path"] == "/v1/trust" else keyring.trust
             body = reply.body.partition(b"-----BEGIN CMS-----")[0]
-            reply.body = await run_in_threadpool(
-                lambda: sign_text(body, signer, signing_time=self._bureau.clock.now())
-            )
+            reply.body = await run_in_threadpool(lambda: sign_text(body, signer, signing_time=self._bureau.clock.now()))
         await reply.send(request.send)
 
     async def _stale_result(self, request: _Request) -> None:
@@ -254,9 +254,7 @@ async def _cut_body(request: _Request) -> None:
     reply = await request.carried_out()
     headers = [(n, v) for n, v in reply.start["headers"] if n.lower() != b"content-length"]
     await request.send({**reply.start, "headers": [*headers, (b"content-length", str(len(reply.body) + 1).encode())]})
-    await request.send(
-        {"type": "http.response.body", "body": reply.body[: len(reply.body) // 2], "more_body": True}
-    )
+    await request.send({"type": "http.response.body", "body": reply.body[: len(reply.body) // 2], "more_body": True})
     line = request.line
     if line is not None:
         line.close()

@@ -58,7 +58,9 @@ QUICK = {
     (Kind.DOUBLE_REQUEST, "put"),
     (Kind.DOUBLE_REQUEST, "ack"),
 }
-REST = [(kind, route) for kind, trait in KINDS.items() for route in sorted(trait.routes) if (kind, route) not in TELLING]
+REST = [
+    (kind, route) for kind, trait in KINDS.items() for route in sorted(trait.routes) if (kind, route) not in TELLING
+]
 
 
 @pytest.fixture
