@@ -261,7 +261,7 @@ class _Examiner:
         ):
             answer = send(self._resigned(target, components=components))
             self._refuses("GW-21", answer, f"{zh}的签名被拒绝", f"refused if {en}")
-        moved = self.wire.send("GET", self._nowhere(), None, good)
+        moved = self.wire.send("GET", self._nowhere(), None, signed())
         self._refuses("GW-21", moved, "给别的路径的签名被拒绝", "the signature of another path is refused")
 
         path, body = f"{self._nowhere()}/ack", b"x"
@@ -689,30 +689,22 @@ class _Examiner:
         if failed is None or failed.result.code != "271D":
             return
         again = self.ask("PUT", sent.path, sent.data)
-        same = again.status == 200 and again.body == sent.first.body
         self.expect(
             "GW-4",
-            same,
-            "可重发的失败后再传，得同一回执",
-            "sent again after a failure that it mends, it gets the same receipt",
+            again.status == 200,
+            "可重发的失败后再传，得 200",
+            "sent again after a failure that it mends: 200",
             again,
         )
+        same = again.body == sent.first.body
+        self.expect("RES-31", same, "还是同一份回执", "it is the same receipt still", again)
         pending = self.ask("GET", f"{sent.path}/result")
-        if pending.status == 200:
-            # It was judged anew before we asked; only the number can tell.
-            newer = _number(self, pending)
-            reopened = newer is not None and newer > failed.result.result_no
-            self.expect(
-                "GW-4", reopened, "重新审核，之后是 Y 或新结果", "it is judged again: Y, or a newer result", pending
-            )
-        else:
-            self.expect(
-                "GW-4",
-                is_processing(pending.body),
-                "重新审核，之后是 Y 或新结果",
-                "it is judged again: Y, or a newer result",
-                pending,
-            )
+        # It may have been judged anew before we asked; then only the number tells.
+        number = _number(self, pending) if pending.status == 200 else None
+        reopened = pending.status == 202 or (number is not None and number > failed.result.result_no)
+        self.expect(
+            "GW-4", reopened, "重新审核，之后是 Y 或新结果", "it is judged again: Y, or a newer result", pending
+        )
         later = self._result(sent, above=failed.result.result_no)
         self.expect("JUDGE-11", later, "后一个结果的序号更高", "a later result has a higher number", "none in time")
 

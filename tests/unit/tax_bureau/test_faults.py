@@ -35,8 +35,7 @@ def test_once_is_once_however_many_ask_at_the_same_time(tmp_path: Path) -> None:
     hits = []
 
     def ask() -> None:
-        for _ in range(5):
-            hits.append(script.take(PUT, 0) is not None)
+        hits.extend(script.take(PUT, 0) is not None for _ in range(5))
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
