@@ -39,7 +39,7 @@ _lines: MutableMapping[object, asyncio.BaseTransport] = {}
 class KnownLine(H11Protocol):
     """HTTP whose connections can be found by the client's address: a hang-up is nothing that ASGI has a word for."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the connection."""
         super().connection_made(transport)  # type: ignore[arg-type]
         _lines[self.client] = transport

@@ -293,7 +293,7 @@ class _Examiner:
         right = 'alg="ecdsa-p256-sha256"' if "ecdsa" in given else 'alg="rsa-v1_5-sha256"'
         other = 'alg="rsa-v1_5-sha256"' if "ecdsa" in given else 'alg="ecdsa-p256-sha256"'
         for wrong in (other, 'alg="rsa-pss-sha512"'):
-            answer = send(self._resigned(target, parameters=lambda p, wrong=wrong: p.replace(right, wrong)))
+            answer = send(self._resigned(target, parameters=_with(right, wrong)))
             self._refuses("GW-24", answer, f"{wrong} 被拒绝", f"{wrong} is refused")
         spoiled = bytearray(base64.b64decode(octets.partition(":")[2].rstrip(":")))
         spoiled[-1] ^= 1
@@ -715,6 +715,10 @@ def _number(examiner: _Examiner, answer: Answer) -> int | None:
         return prove_result(answer.body, examiner.store, at=examiner.clock.now()).result.result_no
     except TaxferryError:
         return None
+
+
+def _with(old: str, new: str) -> Callable[[str], str]:
+    return lambda parameters: parameters.replace(old, new)
 
 
 def _created_last(parameters: str) -> str:

@@ -144,7 +144,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         """Begin."""
-        self.played = {prop.report.digest: Played(prop) for prop in self.props}
+        self.played: dict[str, Played] = {prop.report.digest: Played(prop) for prop in self.props}
         self._trust = self.world.trust_file()
         self._number = 0
 
@@ -176,7 +176,8 @@ class Stage:
                     return self._result(played)
                 case "ack":
                     return _Reply(204, media="")
-        return _problem(404, "no-such-path", "no such thing")
+                case _:
+                    return _problem(404, "no-such-path", "no such thing")
 
     def _standing(self, period: str) -> _Reply:
         scenes = {each.prop.scene for each in self.played.values() if each.prop.period == period}
@@ -231,7 +232,8 @@ class Stage:
                 return _problem(429, "busy", "later", retry_after=WAIT)
             case Scene.FALSE_RECEIPT:
                 return self._receipt(played, false=True)
-        return self._receipt(played)
+            case _:
+                return self._receipt(played)
 
     def _part(self, played: Played, headers: Mapping[str, str], body: bytes) -> _Reply:
         first, last, total = (int(n) for n in re.findall("[0-9]+", headers.get("content-range", "0-0/0"))[:3])

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict
 
 from cryptography import x509
 
@@ -30,6 +30,13 @@ from tax_bureau.registry import CardOrder
 
 _DAY: Final = timedelta(days=1)
 _NAME: Final = "合规检查"
+
+
+class Span(TypedDict):
+    """From when to when a certificate is valid."""
+
+    not_before: datetime
+    not_after: datetime
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Papers:
 def stranger(now: datetime) -> SoftSigner:
     """Return a station key that no bureau knows."""
     root_key, key = new_key("p256"), new_key("p256")
-    span = {"not_before": now - _DAY, "not_after": now + _DAY}
+    span: Span = {"not_before": now - _DAY, "not_after": now + _DAY}
     root = make_root(root_key, authority_name("stranger"), **span)
     certificate = make_certificate(
         Role.STATION, key.public_key(), authority_name("stranger station"), issuer=root, issuer_key=root_key, **span

@@ -21,11 +21,12 @@ from shared.envelope.chain import TrustStore
 from shared.envelope.roles import CardIdentity, Role
 from shared.envelope.seal import ReportDraft, SealedReport, seal_report
 from shared.ids import MachineNo, Nonce, TaxpayerId, parse_stamp
-from shared.keys.file import SoftSigner
+from shared.keys.file import PrivateKey, SoftSigner
 from shared.keys.secret import Secret
 from shared.model.report import Trailer, render_row
 from shared.model.trust import TrustFile, render_trust
 from shared.text import Text
+from tax_bureau.conformance.papers import Span
 from tax_bureau.issue import (
     authority_name,
     card_name,
@@ -113,7 +114,7 @@ class World:
         """Make them."""
         now = now.replace(microsecond=0)
         self.now = now
-        self._span = {"not_before": now - _LIFE, "not_after": now + _LIFE}
+        self._span: Span = {"not_before": now - _LIFE, "not_after": now + _LIFE}
         self._root_key, self._issuing_key = new_key("p256"), new_key("p256")
         self.root = make_root(self._root_key, authority_name("conformance root"), **self._span)
         self.issuing = make_issuing_ca(
@@ -130,10 +131,10 @@ class World:
         self.envelope = self._leaf(Role.BUREAU_ENVELOPE, authority_name("conformance envelope"), new_key("p256"))
         self.old_envelope = self._leaf(Role.BUREAU_ENVELOPE, authority_name("former envelope"), new_key("p256"))
 
-    def _leaf(self, role: Role, name: x509.Name, key: object) -> x509.Certificate:
+    def _leaf(self, role: Role, name: x509.Name, key: PrivateKey) -> x509.Certificate:
         return make_certificate(
             role,
-            key.public_key(),  # type: ignore[attr-defined]
+            key.public_key(),
             name,
             issuer=self.issuing,
             issuer_key=self._issuing_key,

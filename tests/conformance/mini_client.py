@@ -234,12 +234,10 @@ class MiniClient:
         elif status == 429:
             report.phase = "send"
             self._later(report, 0 if self.wrong == "ignores-retry-after" else float(headers["retry-after"]))
-        elif (status, self.wrong) == (503, "takes-503-for-not-received"):
-            report.phase = "send"
-        elif (status, self.wrong) == (0, "resends-after-lost-reply") and len(report.data) <= PART:
-            report.phase = "send"
         else:
-            report.phase = "ask"
+            small = len(report.data) <= PART
+            hasty = [(503, "takes-503-for-not-received"), *([(0, "resends-after-lost-reply")] if small else [])]
+            report.phase = "send" if (status, self.wrong) in hasty else "ask"
 
     def _taken(self, report: Report, seconds: float) -> None:
         report.phase = "wait"
