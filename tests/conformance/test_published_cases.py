@@ -62,7 +62,7 @@ def private(name: str) -> Any:
     return load_pem_private_key((CASES / name).read_bytes(), None)
 
 
-def test_made_again_they_are_the_same_octets() -> None:
+def test_made_again_they_are_the_same_octets() -> None:  # VEC-2, VEC-3
     """Also proves that our readers say what the manifest says: it is written from what they find."""
     made = octets()
     on_disk = {
@@ -113,7 +113,7 @@ def decoded(case: dict[str, Any], at_most: str = "content") -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_independent_decoder_says_what_the_manifest_says(kind: str) -> None:
+def test_the_independent_decoder_says_what_the_manifest_says(kind: str) -> None:  # VEC-1
     for case in of(kind):
         if not case["valid"]:
             with pytest.raises(Refused):
