@@ -155,12 +155,21 @@ def _read(path: Path) -> str:
         ) from None
 
 
+def _by_number(entry: tuple[str, Text]) -> tuple[str, int]:
+    prefix, _, number = entry[0].partition("-")
+    return prefix, int(number)
+
+
 def _requirements(reasons: Mapping[str, Text]) -> Outcome:
     return Outcome(
-        {"items": [{"requirement": id_, "otherwise": reason.en} for id_, reason in reasons.items()]},
+        {
+            "items": [
+                {"requirement": id_, "otherwise": reason.en} for id_, reason in sorted(reasons.items(), key=_by_number)
+            ]
+        },
         [
             Text(f"{id_}  看不到时：{reason.zh}", f"{id_}  if it is not observed: {reason.en}")
-            for id_, reason in reasons.items()
+            for id_, reason in sorted(reasons.items(), key=_by_number)
         ],
     )
 
@@ -258,7 +267,7 @@ def _outcome(findings: Findings, judgement: Judgement, expected: tuple[str, ...]
     if not findings.all:
         raise cannot("没有收到任何请求", "no request came")
     lines, items = [], []
-    for id_, reason in findings.reasons.items():
+    for id_, reason in sorted(findings.reasons.items(), key=_by_number):
         verdict, seen = findings.verdict(id_), findings.of(id_)
         mark = Text("", "")
         if verdict is Verdict.BROKEN and id_ in expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -16,8 +17,9 @@ from urllib.parse import urlsplit
 
 from shared.clock import Clock
 from shared.envelope.roles import fingerprint
-from shared.httpsig import FIELDS, authority_of, content_digest, sign_request
+from shared.httpsig import authority_of, content_digest, sign_request
 from shared.keys.port import Signer
+from shared.text.system import os_reason
 
 _SECONDS: Final = 60.0
 _MOST: Final = 4 << 20
@@ -138,31 +140,28 @@ class Wire:
             if body is not None:
                 connection.putheader("Content-Length", str(len(body)))
             connection.endheaders()
-            early = self._write(connection, body, cut)
+            self._write(connection, body, cut)
             if cut is not None:
                 return Answer(0, trouble="cut")
             response = connection.getresponse()
             headers = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, headers, response.read(_MOST), early)
-        except (OSError, http.client.HTTPException) as error:
-            return Answer(0, trouble=f"{type(error).__name__}: {error}")
+            return Answer(response.status, headers, response.read(_MOST))
+        except OSError as error:
+            return Answer(0, trouble=str(os_reason(error)))
+        except http.client.HTTPException as error:
+            return Answer(0, trouble=type(error).__name__)
         finally:
             connection.close()
 
     @staticmethod
-    def _write(connection: http.client.HTTPConnection, body: bytes | None, cut: int | None) -> str:
-        try:
+    def _write(connection: http.client.HTTPConnection, body: bytes | None, cut: int | None) -> None:
+        # It may have answered before it had everything.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             if body:
                 connection.send(body if cut is None else body[:cut])
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it may have answered before it had everything
-        return ""
 
 
 def covering(fields: Fields, components: Iterable[str]) -> str:
     """Return the `Signature-Input` of signed fields with other covered components."""
     given = dict(fields)["Signature-Input"]
     return f"taxferry=({' '.join(f'{chr(34)}{name}{chr(34)}' for name in components)}){given.partition(')')[2]}"
-
-
-ALL_FIELDS: Final = FIELDS
