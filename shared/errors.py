@@ -935,6 +935,48 @@ class StoreUnreachable(StationError):
     )
 
 
+class MetricsUnavailable(ConfigurationError):
+    """The address for metrics and health cannot be listened on."""
+
+    code = "B5021"
+    message = Text("指标地址 {address} 用不了：{reason}", "metrics cannot be served at {address}: {reason}")
+    safe = Text("服务没有启动，数据没有改动", "the service was not started, and no data was changed")
+    hint = Text(
+        "换一个端口（例如 run --metrics 127.0.0.1:9465），或不带 --metrics 启动",
+        "name another port (like run --metrics 127.0.0.1:9465), or start without --metrics",
+    )
+
+
+class RobotInvalid(ConfigurationError):
+    """Where alarms are to be sent to cannot be used."""
+
+    code = "B5022"
+    message = Text("告警的接收地址不能使用：{reason}", "alarms cannot be sent there: {reason}")
+    safe = Text("原来的设置没有改动", "what was set before is unchanged")
+    hint = Text(
+        "按上面的原因改正后再执行 alarms set；地址从群机器人的设置页复制",
+        "correct what is named above and run alarms set again; copy the address from the robot's page of settings",
+    )
+
+
+class RobotSilent(StationError):
+    """A robot did not take a message."""
+
+    code = "B5023"
+    message = Text("“{robot}”没有收下消息：{reason}", "'{robot}' did not take the message: {reason}")
+    safe = Text("告警都还在，服务会再送", "the alarms are kept, and the service sends them again")
+    hint = Text(
+        "检查地址、密钥和本机能否上网，改正后再执行 alarms test",
+        "check the address, the secret and this PC's Internet, then run alarms test again",
+    )
+
+    @property
+    def reason(self) -> Text:
+        """Why, without naming the robot again."""
+        reason = self.context.get("reason")
+        return reason if isinstance(reason, Text) else Text(str(reason), str(reason))
+
+
 class InternalError(StationError):
     """A defect of the program itself, caught at its outermost edge."""
 
@@ -1061,6 +1103,88 @@ class BackupInvalid(StationError):
     message = Text("备份文件不可用：{reason}", "the backup cannot be used: {reason}")
     safe = Text("现有数据没有改动", "the present data was not changed")
     hint = Text("换用 backups 文件夹中的另一个备份", "use another file of the backups folder")
+
+
+class ConfirmationNeeded(StationError):
+    """A verb that concerns several reports, and nobody has confirmed it."""
+
+    code = "B5030"
+    message = Text("{verb} 会涉及 {count} 个报告，尚未确认", "{verb} concerns {count} report(s) and was not confirmed")
+    safe = Text("什么也没有改动", "nothing was changed")
+    hint = Text("核对数目，确实要执行时加上 --yes", "check the number; if it is meant, add --yes")
+
+
+class StillArchived(StationError):
+    """A report whose file was moved into an archive."""
+
+    code = "B5031"
+    message = Text("{report} 已归档（{archive}）", "{report} lies in an archive ({archive})")
+    hint = Text("先执行 archive restore {report}，再执行一次", "run archive restore {report} first, then run it again")
+
+
+class ArchiveInvalid(StationError):
+    """An archive that is missing, incomplete or altered."""
+
+    code = "B5032"
+    message = Text("归档文件 {name} 不可用：{reason}", "the archive {name} cannot be used: {reason}")
+    safe = Text("本机的数据没有改动", "the data of this PC was not changed")
+    hint = Text(
+        "从备份介质取回同名的归档文件，放回原处后再试", "bring the same archive back from where copies are kept"
+    )
+
+
+class StationRetired(StationError):
+    """A station that was moved to another PC works no more."""
+
+    code = "B5033"
+    message = Text("本站已于 {at} 迁走，不再工作", "this station was moved to another PC on {at} and works no more")
+    safe = Text("数据都还在，可以查看", "all data is still here and can be looked at")
+    hint = Text(
+        "在新电脑上继续；确要在这里继续，用迁移时的备份执行 restore 备份文件 --replace",
+        "go on at the new PC; to go on here after all, run restore FILE --replace with the backup of the move",
+    )
+
+
+class HomeNotEmpty(StationError):
+    """A restore into a folder that has a station."""
+
+    code = "B5034"
+    message = Text("{home} 里已经有一个站", "there is a station in {home} already")
+    safe = Text("现有数据没有改动", "the present data was not changed")
+    hint = Text(
+        "换一个空文件夹（--home），或加 --replace：现有数据会原样移到旁边，不会删除",
+        "name an empty folder (--home), or add --replace: what is there is moved aside, not deleted",
+    )
+
+
+class PassphraseWrong(StationError):
+    """An encrypted backup, and no or not the right passphrase."""
+
+    code = "B5035"
+    message = Text("备份已加密，{reason}", "the backup is encrypted: {reason}")
+    safe = Text("现有数据没有改动", "the present data was not changed")
+    hint = Text(
+        "把备份口令写进一个只有一行的文件，用 --passphrase-file 指定",
+        "write the passphrase into a file of one line and name it with --passphrase-file",
+    )
+
+
+class ServiceNotInstalled(StationError):
+    """A unit that could not be put in place."""
+
+    code = "B5036"
+    message = Text("服务没有装上：{reason}", "the service was not installed: {reason}")
+    hint = Text(
+        "按原因处理；也可用 service print 输出后自己放到位",
+        "see to what is named; or put the output of service print in place yourself",
+    )
+
+
+class StationBackupInvalid(BackupInvalid):
+    """A backup of an Internet PC that is incomplete, altered, or no such backup."""
+
+    code = "B5037"
+    hint = Text("换用另一份备份", "use another backup")
 
 
 class DetailMismatch(WrongState):

@@ -34,6 +34,11 @@ class Home:
         return self.root / "station.db"
 
     @property
+    def node_file(self) -> Path:
+        """Where the database is, if it is not here, and what is this node's own affair."""
+        return self.root / "node.json"
+
+    @property
     def spool(self) -> Path:
         """Reports and clear receipts, named for their content."""
         return self.root / "spool"
@@ -57,6 +62,11 @@ class Home:
     def logs(self) -> Path:
         """The log of the service."""
         return self.root / "log"
+
+    @property
+    def archive(self) -> Path:
+        """What is finished, a file per month."""
+        return self.root / "archive"
 
     @property
     def default_inbox(self) -> Path:
@@ -108,6 +118,18 @@ class Home:
         """
         with self._only_one("stick.lock"):
             sweep_scratch(self.spool)
+            yield
+
+    @contextlib.contextmanager
+    def tidying(self) -> Iterator[None]:
+        """Be the one process that moves finished files away, or that copies all of them, while the block runs.
+
+        The service may be at work meanwhile: it only adds files.
+
+        Raises:
+            StationBusy: Another one is at it. Nothing was done.
+        """
+        with self._only_one("archive.lock"):
             yield
 
     @contextlib.contextmanager

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from online_station.core.stability import Fingerprint, StabilityTracker
+from online_station.shell.archived import is_archived
 from online_station.shell.home import Home
 from online_station.shell.log import LOGGER
 from online_station.shell.quarantine import set_aside
-from online_station.shell.store import QuarantinedRow, Store
+from online_station.shell.records import QuarantinedRow
+from online_station.shell.store import Store
 from online_station.shell.trust import Trust
 from shared.durable import TEMPORARY_SUFFIX, publish, sync_directory, temporary_beside, write_durably
 from shared.envelope.opening import ProvenReport, prove_report
@@ -361,6 +363,7 @@ class Intake:
             recipients=json.dumps([[r.issuer_der.hex(), str(r.serial)] for r in proven.recipients]),
             now=now,
             note=shown_name(path.name),
+            content=self._home.report_file(proven.digest),
         )
         self._checkpoint("report noted")
         if remove:
@@ -372,6 +375,8 @@ class Intake:
         """Copy an open, proven report into the spool; return the SHA-256 and size of what lies there."""
         kept = self._home.report_file(proven.digest)
         known = self._store.report(proven.digest)
+        if known is not None and is_archived(self._store, proven.digest):
+            return known.file_sha256, known.size_bytes  # finished long ago; its file lies in the archive
         if known is not None and kept.is_file():
             with kept.open("rb") as present:
                 if hashlib.file_digest(present, "sha256").hexdigest() == known.file_sha256:
@@ -410,7 +415,7 @@ class Intake:
         if not kept.exists():
             write_durably(kept, data)
         self._checkpoint("ack kept")
-        new = self._store.add_ack(proven.body_sha256, ack.report_digest, ack.name.stem, now)
+        new = self._store.add_ack(proven.body_sha256, ack.report_digest, ack.name.stem, now, data)
         self._checkpoint("ack noted")
         self._remove(found.path, before)
         return ack.report_digest, new, proven.warnings

@@ -18,7 +18,7 @@ from typing import Final, TextIO
 
 from online_station.core.advice import next_action
 from online_station.shell.home import Home
-from online_station.shell.store import ReportRow, ResultRow
+from online_station.shell.records import ReportRow, ResultRow
 from shared.durable import write_durably
 from shared.envelope.chain import TrustStore
 from shared.errors import FileMissing, NotOverwritten, WrongState

@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from online_station.shell.store import QuarantinedRow, Store
+from online_station.shell.records import QuarantinedRow
+from online_station.shell.store import Store
 from shared.durable import copy_durably, sync_directory, write_durably
 from shared.errors import TaxferryError
 from shared.quarantine import WHY, explanation, kept_name

@@ -21,7 +21,8 @@ from xml.etree.ElementTree import ParseError
 import sqlalchemy as sa
 from sqlalchemy.engine import Row
 
-from online_station.shell.store import COMPANY, Store
+from online_station.shell.schema import COMPANY
+from online_station.shell.store import Store
 from shared.clock import CHINA
 from shared.errors import FileMissing, RegisterInvalid, TaxferryError
 from shared.ids import TaxpayerId, parse_taxpayer_id, taxpayer_id_warning

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +16,16 @@ from online_station.shell.gateway import Gateway, HttpGateway, check_url
 from online_station.shell.home import Home
 from online_station.shell.intake import Checkpoint, Inboxes
 from online_station.shell.keyring import Keyring, Voice
+from online_station.shell.node import OWN, Node, read_node, where, write_node
 from online_station.shell.register import Register
+from online_station.shell.retired import refuse_if_retired
 from online_station.shell.runner import SETTLE_SECONDS, Station
 from online_station.shell.store import Store
 from online_station.shell.trust import Trust, read_root
 from shared.clock import Clock
 from shared.envelope.roles import Role, fingerprint, station_taxpayer
 from shared.errors import AlreadyInitialised, ConfigurationError, NotInitialised, TaxferryError
+from shared.jobs.limits import Limits
 from shared.keys.file import load_key_file
 from shared.keys.port import Signer
 from shared.keys.secret import read_pin_file
@@ -31,6 +34,9 @@ from shared.text import Text
 from shared.text.system import os_reason
 
 PROGRAM: Final = "online-station"
+DEFAULT_LIMITS: Final = Limits(at_once=6, per_second=10.0, burst=20)
+
+_ROOT: Final = "root_fingerprint"
 
 
 def _no_crash(_point: str) -> None:
@@ -51,6 +57,8 @@ class Settings:
         ca_file: Certificates for TLS, or empty for the system's.
         station_id: This station's name on sticks.
         taxpayer_id: Whose key it is.
+        limits: What the service asks the bureau to bear, over all nodes.
+        node: This node's name; empty if the station is one PC.
     """
 
     bureau: str
@@ -62,6 +70,8 @@ class Settings:
     ca_file: str
     station_id: str
     taxpayer_id: str
+    limits: Limits = DEFAULT_LIMITS
+    node: str = ""
 
     def signer(self) -> Signer:
         """Load the enterprise key.
@@ -111,13 +121,31 @@ def initialise(
     proxy: str | None,
     ca_file: Path | None,
     clock: Clock,
+    database: str | None = None,
+    at_once: int | None = None,
+    per_second: float | None = None,
 ) -> Initialised:
-    """Make a station, or change the address, key, PIN file, folders or proxy of one; what is not given stays.
+    """Make a station, or a node of one, or change the address, key, PIN file, folders, proxy or limits of one.
 
-    The address may change: whom to believe is the pinned root's matter, and that never changes.
+    What is not given stays. The address may change: whom to believe is the pinned root's matter, and that never changes.
+
+    Args:
+        home: Its folders.
+        bureau: The bureau's address.
+        key: The enterprise key.
+        pin_file: What opens it.
+        root_file: The root certificate; None if it is to come from the bureau.
+        inbox: Where files arrive.
+        outbox: Where results go.
+        proxy: An HTTP proxy.
+        ca_file: Certificates for TLS.
+        clock: The time.
+        database: URL of the PostgreSQL database that the nodes of the station share; None for a file in the home.
+        at_once: Requests that the bureau is asked at the same time.
+        per_second: Requests that are begun per second.
 
     Raises:
-        AlreadyInitialised: It belongs to another root. Nothing was changed.
+        AlreadyInitialised: It belongs to another root, or has another database. Nothing was changed.
         TaxferryError: Something does not fit or cannot be reached. No settings were written.
     """
     url = check_url(bureau)
@@ -127,9 +155,11 @@ def initialise(
     given = None if root_file is None else read_root(root_file)
     home.create()
     with home.locked():
-        store = Store(home.database, DEFAULT_POLICY)
+        node = _node(home, database)
+        store = Store(home.database if node is None else node.database, DEFAULT_POLICY)
         try:
-            before = store.settings()
+            before = store.settings() | ({} if node is None else dict(node.settings))
+            limits = _limits(before, at_once, per_second)
             inbox = (inbox or Path(before.get("inbox", home.default_inbox))).absolute()
             outbox = (outbox or Path(before.get("outbox", home.default_outbox))).absolute()
             if inbox == outbox:
@@ -138,7 +168,7 @@ def initialise(
                 )
             proxy = before.get("proxy", "") if proxy is None else proxy
             ca_path = before.get("ca_file", "") if ca_file is None else str(ca_file.absolute())
-            pinned = read_root(home.trust / "root.pem") if before else None
+            pinned = read_root(home.trust / "root.pem") if (home.trust / "root.pem").is_file() else None
             if pinned is not None and given is not None and pinned != given:
                 raise AlreadyInitialised(what=Text("另一个税局根证书", "another root certificate"))
             gateway = HttpGateway(url, signer, clock, proxy=proxy, ca_file=Path(ca_path) if ca_path else None)
@@ -151,6 +181,8 @@ def initialise(
                     raise  # without a root there is nothing to believe
                 warnings.append(error.text)
             root = pinned or given or open_issued_trust(raw, at=now).roots_in_force[-1]
+            if before.get(_ROOT, fingerprint(root)) != fingerprint(root):
+                raise AlreadyInitialised(what=Text("另一个税局根证书", "another root certificate"))
             trust = Trust.pin(home.trust, root, now)
             if raw:
                 trust.adopt(raw, now)
@@ -165,11 +197,16 @@ def initialise(
                 "outbox": str(outbox),
                 "proxy": proxy,
                 "ca_file": ca_path,
-                "station_id": before.get("station_id") or f"online-{secrets.token_hex(2)}",
                 "taxpayer_id": taxpayer,
+                "at_once": str(limits.at_once),
+                "per_second": str(limits.per_second),
+                _ROOT: fingerprint(root),
             }
-            if raw:
+            if raw and node is None:
                 values["trust_asked_at"] = now.isoformat()
+            store.set_new(station_id=f"online-{secrets.token_hex(2)}")  # of two nodes that start at once, one names it
+            if node is not None:
+                write_node(home, replace(node, settings={name: values.pop(name) for name in sorted(OWN)}))
             store.set(**values)
             return Initialised(
                 settings=read_settings(home, store),
@@ -181,6 +218,28 @@ def initialise(
             )
         finally:
             store.close()
+
+
+def _node(home: Home, database: str | None) -> Node | None:
+    """Return the node that a home is or becomes; None for a station with a database of its own."""
+    node = read_node(home)
+    if database is None:
+        return node
+    if home.database.is_file():
+        raise AlreadyInitialised(what=Text("本机自己的数据库", "a database of its own"))
+    return Node.new(database) if node is None else replace(node, database=database)
+
+
+def _limits(before: Mapping[str, str], at_once: int | None, per_second: float | None) -> Limits:
+    known = DEFAULT_LIMITS
+    most = at_once if at_once is not None else int(before.get("at_once", known.at_once))
+    rate = per_second if per_second is not None else float(before.get("per_second", known.per_second))
+    try:
+        return Limits(at_once=most, per_second=rate, burst=max(1, round(2 * rate)))
+    except ValueError:
+        raise ConfigurationError(
+            reason=Text("--at-once 与 --per-second 必须大于零", "--at-once and --per-second have to be above zero")
+        ) from None
 
 
 def _make_folder(folder: Path) -> None:
@@ -200,8 +259,9 @@ def read_settings(home: Home, store: Store) -> Settings:
     Raises:
         NotInitialised: There was no `init`.
     """
-    found = store.settings()
-    if "bureau" not in found:
+    node = read_node(home)
+    found = store.settings() | ({} if node is None else dict(node.settings))
+    if not {"bureau", "inbox"} <= found.keys():
         raise NotInitialised(home=home.root, program=PROGRAM)
     return Settings(
         bureau=found["bureau"],
@@ -213,6 +273,8 @@ def read_settings(home: Home, store: Store) -> Settings:
         ca_file=found.get("ca_file", ""),
         station_id=found["station_id"],
         taxpayer_id=found["taxpayer_id"],
+        limits=_limits(found, None, None),
+        node="" if node is None else node.name,
     )
 
 
@@ -223,9 +285,10 @@ def opened(home: Home, policy: Policy = DEFAULT_POLICY) -> Iterator[Store]:
     Raises:
         NotInitialised: There is none.
     """
-    if not home.database.is_file():
+    database = where(home)
+    if database is None:
         raise NotInitialised(home=home.root, program=PROGRAM)
-    store = Store(home.database, policy)
+    store = Store(database, policy)
     try:
         read_settings(home, store)
         yield store
@@ -253,6 +316,7 @@ def at_work(
     """
     with opened(home, policy) as store, home.locked():
         settings = read_settings(home, store)
+        refuse_if_retired(store)
         signer = settings.signer()
 
         def connect(key: Signer) -> Gateway:
@@ -272,6 +336,8 @@ def at_work(
             clock,
             inboxes=Inboxes(settings.inbox, companies_folders),
             outbox=settings.outbox,
+            limits=settings.limits,
+            node=settings.node,
             checkpoint=checkpoint,
             settle=settle,
             notify=notify,

@@ -1,25 +1,24 @@
-"""What the station knows, in one SQLite file: every decision is here before anything is done about it.
+"""What the station knows, in one database: every decision is here before anything is done about it.
 
-Writers take the database with BEGIN IMMEDIATE, read the report, decide, and commit with `synchronous=FULL`; so the
-service and an operator's verb can work at the same time, and no decision is made from a stale row. A row carries the
-name of its next step and a due time, nothing else is needed to go on with it.
+Writers lock the report's row, read it, decide, and commit durably; so the service, an operator's verb and other nodes can
+work at the same time, and no decision is made from a stale row. A row carries the name of its next step, a due time and
+a lease (`shared.jobs`); nothing else is needed to go on with it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from online_station.core.backoff import is_due
 from online_station.core.decide import (
     OPEN_AT_BUREAU,
     AskNow,
@@ -38,152 +37,41 @@ from online_station.core.decide import (
     decide,
     next_step,
 )
+from online_station.shell import files
+from online_station.shell.records import (
+    AckRow,
+    EventRow,
+    FileFacts,
+    Gap,
+    Left,
+    LegRow,
+    QuarantinedRow,
+    ReportRow,
+    ResultRow,
+)
+from online_station.shell.schema import (
+    ACK,
+    EVENT,
+    LEG,
+    MIGRATIONS,
+    QUARANTINED,
+    REPORT,
+    RESULT,
+    SETTING,
+    STANDING,
+)
 from shared.clock import CHINA, format_time
-from shared.errors import Ambiguous, NotFound, StoreDamaged
+from shared.errors import Ambiguous, NotFound
+from shared.files import hash_file
+from shared.jobs import rows
+from shared.jobs.database import insert_new, insert_or_update, migrate, open_database
+from shared.jobs.rows import Claim
 from shared.model.report import PublicHeader
-from shared.states import OnlineState
-
-_METADATA: Final = sa.MetaData()
-_SETTING: Final = sa.Table(
-    "setting",
-    _METADATA,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
-_REPORT: Final = sa.Table(
-    "report",
-    _METADATA,
-    sa.Column("digest", sa.Text, primary_key=True),
-    sa.Column("stem", sa.Text, nullable=False, index=True),
-    sa.Column("taxpayer_id", sa.Text, nullable=False),
-    sa.Column("machine_no", sa.Integer, nullable=False),
-    sa.Column("stamp", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("period", sa.Text, nullable=False),
-    sa.Column("card_no", sa.Text, nullable=False),
-    sa.Column("sequence", sa.Integer, nullable=False),
-    sa.Column("nonce", sa.Text, nullable=False),
-    sa.Column("header", sa.Text, nullable=False),
-    sa.Column("size_bytes", sa.Integer, nullable=False),
-    sa.Column("file_sha256", sa.Text, nullable=False),
-    sa.Column("recipients", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("hold", sa.Text),
-    sa.Column("released", sa.Boolean, nullable=False),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("message", sa.Text, nullable=False),
-    sa.Column("resend", sa.Text, nullable=False),
-    sa.Column("receipt_no", sa.Text, nullable=False),
-    sa.Column("result_no", sa.Integer),
-    sa.Column("to_stage", sa.Boolean, nullable=False),
-    sa.Column("ack_delivered", sa.Boolean, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("due_at", sa.Float),
-    sa.Column("step", sa.Text, nullable=False),
-    sa.Column("questions", sa.Integer, nullable=False, default=0),
-    sa.Column("uploads", sa.Integer, nullable=False, default=0),
-    sa.Column("found_at", sa.Float, nullable=False),
-    sa.Column("changed_at", sa.Float, nullable=False),
-)
-sa.Index("report_due", _REPORT.c.due_at)
-_EVENT: Final = sa.Table(
-    "event",
-    _METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("at", sa.Float, nullable=False),
-    sa.Column("digest", sa.Text, nullable=False, index=True),
-    sa.Column("event", sa.Text, nullable=False),
-    sa.Column("from_state", sa.Text, nullable=False),
-    sa.Column("to_state", sa.Text, nullable=False),
-    sa.Column("note", sa.Text, nullable=False),
-)
-_RESULT: Final = sa.Table(
-    "result",
-    _METADATA,
-    sa.Column("digest", sa.Text, primary_key=True),
-    sa.Column("result_no", sa.Integer, primary_key=True),
-    sa.Column("outcome", sa.Text, nullable=False),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("body_sha256", sa.Text, nullable=False),
-    sa.Column("received_at", sa.Float, nullable=False),
-)
-_ACK: Final = sa.Table(
-    "ack",
-    _METADATA,
-    sa.Column("sha256", sa.Text, primary_key=True),
-    sa.Column("digest", sa.Text, nullable=False, index=True),
-    sa.Column("stem", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("message", sa.Text, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("due_at", sa.Float),
-    sa.Column("taken_at", sa.Float, nullable=False),
-)
-_QUARANTINED: Final = sa.Table(
-    "quarantined",
-    _METADATA,
-    sa.Column("stored_name", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("reason_zh", sa.Text, nullable=False),
-    sa.Column("reason_en", sa.Text, nullable=False),
-    sa.Column("at", sa.Float, nullable=False),
-)
-_STANDING: Final = sa.Table(
-    "standing",
-    _METADATA,
-    sa.Column("taxpayer_id", sa.Text, primary_key=True),
-    sa.Column("period", sa.Text, primary_key=True),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("at", sa.Float, nullable=False),
-)
-
-_LEG: Final = sa.Table(
-    "leg",
-    _METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("at", sa.Float, nullable=False),
-    sa.Column("digest", sa.Text, nullable=False, index=True),
-    sa.Column("leg", sa.Text, nullable=False),
-    sa.Column("stick_id", sa.Text, nullable=False),
-    sa.Column("label", sa.Text, nullable=False),
-)
-
-COMPANY: Final = sa.Table(
-    "company",
-    _METADATA,
-    sa.Column("taxpayer_id", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("inbox", sa.Text, nullable=False),
-    sa.Column("key_file", sa.Text, nullable=False),
-    sa.Column("pin_file", sa.Text, nullable=False),
-    sa.Column("added_at", sa.Float, nullable=False),
-)
-_LATER_TABLES: Final = frozenset({"leg", "company"})
-
-
-def _first_release(connection: Connection) -> None:
-    """Make the tables of the first release: those that later ones added are left to their own migrations."""
-    _METADATA.create_all(connection, tables=[t for t in _METADATA.sorted_tables if t.name not in _LATER_TABLES])
-
-
-def _legs(connection: Connection) -> None:
-    """Remember on which stick a report came and a result left."""
-    _LEG.create(connection)
-
-
-def _companies(connection: Connection) -> None:
-    """Remember the companies that the station reports for."""
-    COMPANY.create(connection)
-
-
-Migration = Callable[[Connection], None]
-MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies)
-"""`MIGRATIONS[n]` takes a database from schema version n to n + 1; entries are only ever added."""
-SCHEMA_VERSION: Final = len(MIGRATIONS)
-
+from shared.states import ONLINE_TERMINAL, IllegalTransition, OnlineState
 
 _MOST_MISSING: Final = 50
+_BATCH: Final = 500
+_DELIVER: Final = "deliver"
 ACK_WAITING: Final = "waiting"
 ACK_SENDING: Final = "sending"
 ACK_UNKNOWN: Final = "unknown"
@@ -192,248 +80,92 @@ ACK_REFUSED: Final = "refused"
 
 
 def _latest_left(column: sa.Column[Any], name: str) -> sa.Label[Any]:
-    query = sa.select(column).where(_LEG.c.digest == _REPORT.c.digest, _LEG.c.leg == LEFT)
-    return query.order_by(_LEG.c.id.desc()).limit(1).scalar_subquery().label(name)
+    query = sa.select(column).where(LEG.c.digest == REPORT.c.digest, LEG.c.leg == LEFT)
+    return query.order_by(LEG.c.id.desc()).limit(1).scalar_subquery().label(name)
 
 
 CAME: Final = "came"
 LEFT: Final = "left"
-_LEFT: Final = (_latest_left(_LEG.c.label, "left_label"), _latest_left(_LEG.c.at, "left_at"))
-_LATER: Final = _REPORT.alias("later")
+_LEFT: Final = (_latest_left(LEG.c.label, "left_label"), _latest_left(LEG.c.at, "left_at"))
+_LATER: Final = REPORT.alias("later")
 _OVERTAKEN: Final = (
-    sa.exists().where(_LATER.c.card_no == _REPORT.c.card_no, _LATER.c.sequence > _REPORT.c.sequence).label("overtaken")
+    sa.exists().where(_LATER.c.card_no == REPORT.c.card_no, _LATER.c.sequence > REPORT.c.sequence).label("overtaken")
 )
 
 
-@dataclass(frozen=True)
-class Left:
-    """The latest stick on which a report's result left.
-
-    Attributes:
-        label: What people call it.
-        at: When.
-    """
-
-    label: str
-    at: datetime
-
-
-@dataclass(frozen=True)
-class ReportRow:
-    """One report, as it lies in the database.
-
-    Attributes:
-        snapshot: What decides about it.
-        header: Its public header, proven.
-        size_bytes: Length of the `.dat`.
-        file_sha256: SHA-256 of the `.dat` in the spool.
-        recipients: Whose keys open it: JSON pairs of an issuer's DER in hex and a serial number.
-        questions: How often the bureau was asked about it.
-        uploads: How often sending it was begun.
-        found_at: When it was taken from the inbox.
-        changed_at: When its state changed last.
-        overtaken: Whether the same card has made a later copy: it then waits for this report no more.
-        left: The stick on which its result left last.
-    """
-
-    snapshot: Snapshot
-    header: PublicHeader
-    size_bytes: int
-    file_sha256: str
-    recipients: str
-    questions: int
-    uploads: int
-    found_at: datetime
-    changed_at: datetime
-    overtaken: bool = False
-    left: Left | None = None
-
-    @property
-    def digest(self) -> str:
-        """The report's identity."""
-        return self.snapshot.digest
-
-    @property
-    def state(self) -> OnlineState:
-        """Where it is in its life."""
-        return self.snapshot.state
-
-
-@dataclass(frozen=True)
-class AckRow:
-    """A clear receipt on its way to the bureau."""
-
-    sha256: str
-    digest: str
-    stem: str
-    state: str
-    message: str
-    attempts: int
-    due_at: datetime | None
-    taken_at: datetime
-
-
-@dataclass(frozen=True)
-class LegRow:
-    """A report that came by a stick, or a result that left on one.
-
-    Attributes:
-        at: When.
-        digest: The report.
-        leg: `came` or `left`.
-        stick_id: The stick; empty for a medium that was never prepared.
-        label: What people call it.
-    """
-
-    at: datetime
-    digest: str
-    leg: str
-    stick_id: str
-    label: str
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Copies of a card that never arrived here, although later ones did.
-
-    Attributes:
-        taxpayer_id: Whose card.
-        machine_no: Which machine.
-        card_no: The card.
-        missing: Their sequence numbers.
-        before: The sequence of the next one that did arrive.
-    """
-
-    taxpayer_id: str
-    machine_no: int
-    card_no: str
-    missing: tuple[int, ...]
-    before: int
-
-
-@dataclass(frozen=True)
-class QuarantinedRow:
-    """A file that was set aside."""
-
-    stored_name: str
-    name: str
-    code: str
-    reason_zh: str
-    reason_en: str
-    at: datetime
-
-
-@dataclass(frozen=True)
-class EventRow:
-    """Something that happened to a report."""
-
-    at: datetime
-    event: str
-    from_state: str
-    to_state: str
-    note: str
-
-
-@dataclass(frozen=True)
-class ResultRow:
-    """A believed result."""
-
-    digest: str
-    result_no: int
-    outcome: str
-    code: str
-    body_sha256: str
-    received_at: datetime
+class LeaseLost(Exception):
+    """Another worker has the row by now: this one was away for longer than its lease. Nothing has changed."""
 
 
 class Store:
     """The station's database."""
 
-    def __init__(self, path: Path, policy: Policy) -> None:
+    def __init__(self, where: Path | str, policy: Policy) -> None:
         """Open the database, creating or migrating it.
 
         Args:
-            path: The file.
+            where: The file, or the URL of a PostgreSQL database that several nodes share.
             policy: How patient the decisions are.
 
         Raises:
-            StoreDamaged: The file was written by a newer release. It was not touched.
+            StoreDamaged: It was written by a newer release. It was not touched.
+            StoreUnreachable: There is no server, or it lets nobody in.
         """
         self._policy = policy
-        self._engine = sa.create_engine(
-            sa.URL.create("sqlite", database=str(path)),
-            isolation_level="AUTOCOMMIT",
-            connect_args={"timeout": 20.0, "check_same_thread": False},
-            poolclass=sa.pool.StaticPool,
-        )
+        self.database = open_database(where, name="taxferry")
         try:
-            with self._engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-                connection.exec_driver_sql("PRAGMA synchronous=FULL")
-                connection.exec_driver_sql("PRAGMA foreign_keys=ON")
-            self._migrate()
+            migrate(self.database, MIGRATIONS)
         except BaseException:
-            self._engine.dispose()
+            self.database.close()
             raise
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other nodes may work on the same reports."""
+        return self.database.is_server
+
     def close(self) -> None:
-        """Give the file back."""
-        self._engine.dispose()
+        """Give the database back."""
+        self.database.close()
 
-    def _migrate(self) -> None:
-        with self.writing() as connection:
-            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if version > SCHEMA_VERSION:
-                raise StoreDamaged(reason=f"schema {version} > {SCHEMA_VERSION}")
-            for migration in MIGRATIONS[version:]:
-                migration(connection)
-            if version < SCHEMA_VERSION:
-                connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Give a connection for questions, which all see the same state."""
+        return self.database.reading()
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Give a connection for questions."""
-        with self._engine.connect() as connection:
-            yield connection
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self) -> AbstractContextManager[Connection]:
         """Give a connection for one transaction: committed at the end of the block, or undone."""
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.exec_driver_sql("COMMIT")
-            except BaseException:
-                # A full disk may have ended the transaction already, or leave it open when the commit fails.
-                with contextlib.suppress(sa.exc.DBAPIError):
-                    connection.exec_driver_sql("ROLLBACK")
-                raise
+        return self.database.writing()
 
-    def change_counter(self) -> int:
-        """Return a number that differs after another process has written."""
+    def change_mark(self) -> Hashable:
+        """Return something that differs after something has happened to a report, whoever did it."""
+        latest = [sa.select(sa.func.max(c)).scalar_subquery() for c in (EVENT.c.id, LEG.c.id, ACK.c.taken_at)]
         with self.reading() as connection:
-            return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+            return tuple(connection.execute(sa.select(*latest)).one())
 
     # Settings
 
     def setting(self, name: str) -> str | None:
         """Return a setting, or None."""
         with self.reading() as connection:
-            found = connection.execute(sa.select(_SETTING.c.value).where(_SETTING.c.name == name)).scalar()
+            found = connection.execute(sa.select(SETTING.c.value).where(SETTING.c.name == name)).scalar()
             return None if found is None else str(found)
 
     def settings(self) -> dict[str, str]:
         """Return all settings."""
         with self.reading() as connection:
-            return {str(n): str(v) for n, v in connection.execute(sa.select(_SETTING.c.name, _SETTING.c.value))}
+            return {str(n): str(v) for n, v in connection.execute(sa.select(SETTING.c.name, SETTING.c.value))}
 
     def set(self, **values: str) -> None:
         """Write settings, all or none."""
         with self.writing() as connection:
             for name, value in values.items():
-                connection.execute(sa.delete(_SETTING).where(_SETTING.c.name == name))
-                connection.execute(sa.insert(_SETTING).values(name=name, value=value))
+                insert_or_update(connection, SETTING, {"name": name, "value": value})
+
+    def set_new(self, **values: str) -> None:
+        """Write settings that are not there yet."""
+        with self.writing() as connection:
+            for name, value in values.items():
+                insert_new(connection, SETTING, {"name": name, "value": value})
 
     # Reports
 
@@ -447,21 +179,24 @@ class Store:
         recipients: str,
         now: datetime,
         note: str,
+        content: Path | None = None,
     ) -> bool:
         """Note a proven report whose file lies in the spool.
+
+        Args:
+            header: Its public header.
+            digest: Its identity.
+            size_bytes: Of the file.
+            file_sha256: Of the file.
+            recipients: See `ReportRow`.
+            now: The present.
+            note: Its name when it came.
+            content: The file; where nodes share the database it is kept there too.
 
         Returns:
             False if it was known already; then only its file's digest is brought up to date.
         """
         with self.writing() as connection:
-            known = connection.execute(sa.select(_REPORT.c.digest).where(_REPORT.c.digest == digest)).scalar()
-            if known is not None:
-                connection.execute(
-                    sa.update(_REPORT)
-                    .where(_REPORT.c.digest == digest)
-                    .values(file_sha256=file_sha256, size_bytes=size_bytes)
-                )
-                return False
             found = Snapshot(
                 digest=digest,
                 taxpayer_id=header.taxpayer_id,
@@ -469,34 +204,49 @@ class Store:
                 period_report=header.kind == "period",
             )
             proven, _ = decide(found, Proved(), now, self._policy)
-            connection.execute(
-                sa.insert(_REPORT).values(
-                    digest=digest,
-                    stem=header.name.stem,
-                    taxpayer_id=header.taxpayer_id,
-                    machine_no=header.machine_no,
-                    stamp=header.stamp,
-                    kind=header.kind,
-                    period=header.period,
-                    card_no=header.card_no,
-                    sequence=header.sequence,
-                    nonce=header.nonce,
-                    header=json.dumps(header.model_dump(mode="json")),
-                    size_bytes=size_bytes,
-                    file_sha256=file_sha256,
-                    recipients=recipients,
-                    questions=0,
-                    uploads=0,
-                    found_at=_epoch(now),
-                    changed_at=_epoch(now),
-                    **_columns(proven),
-                )
-            )
+            row = {
+                "digest": digest,
+                "stem": header.name.stem,
+                "taxpayer_id": header.taxpayer_id,
+                "machine_no": header.machine_no,
+                "stamp": header.stamp,
+                "kind": header.kind,
+                "period": header.period,
+                "card_no": header.card_no,
+                "sequence": header.sequence,
+                "nonce": header.nonce,
+                "header": json.dumps(header.model_dump(mode="json")),
+                "size_bytes": size_bytes,
+                "file_sha256": file_sha256,
+                "recipients": recipients,
+                "questions": 0,
+                "uploads": 0,
+                "found_at": _epoch(now),
+                "changed_at": _epoch(now),
+                **_columns(proven, header.card_no, header.sequence),
+            }
+            new = insert_new(connection, REPORT, row)
+            known = None if new else connection.execute(_sha256_of(digest)).scalar_one()
+            if self.is_shared and content is not None and known != file_sha256:
+                files.put_file(connection, files.report_name(digest), content)
+            if not new:
+                values = {"file_sha256": file_sha256, "size_bytes": size_bytes}
+                connection.execute(sa.update(REPORT).where(REPORT.c.digest == digest).values(**values))
+                return False
             _log(connection, now, digest, "proved", found.state, proven.state, note)
             return True
 
     def apply(
-        self, digest: str, event: Event, now: datetime, *, note: str = "", result: ResultRow | None = None
+        self,
+        digest: str,
+        event: Event,
+        now: datetime,
+        *,
+        note: str = "",
+        result: ResultRow | None = None,
+        papers: Mapping[str, bytes] = MappingProxyType({}),
+        claim: Claim | None = None,
+        keep: bool = False,
     ) -> tuple[Snapshot, Snapshot, bool]:
         """Decide about one report and commit the decision.
 
@@ -506,84 +256,209 @@ class Store:
             now: The present.
             note: For the event's line in the report's history.
             result: A believed result to keep in the same transaction.
+            papers: What the bureau signed, by name (`files`), to keep where other nodes can reach it.
+            claim: The worker's lease of the report; None for a person, whose word needs none.
+            keep: Go on under the lease afterwards. To send is always done under it.
 
         Returns:
             The report before and after, and whether it is now to be sent by the caller.
 
         Raises:
             NotFound: There is no such report.
-            IllegalTransition: The event does not fit the state. Nothing has changed.
+            LeaseLost: Another worker has the report by now. Nothing has changed, and nothing more is to be done.
+            IllegalTransition: The event does not fit the state: somebody else was faster. Nothing has changed; a lease has
+                ended.
         """
+        try:
+            with self.writing() as connection:
+                row = self._for_decision(connection, digest, claim)
+                before = _snapshot(row)
+                after, commands = decide(before, event, now, self._policy)
+                send = any(isinstance(c, Upload) for c in commands)
+                values = _columns(after, row.card_no, row.sequence)
+                if send:
+                    values["uploads"] = row.uploads + 1
+                if isinstance(event, StillProcessing | ResultProven | NoAnswer):
+                    values["questions"] = row.questions + 1
+                if after.state is not before.state:
+                    values["changed_at"] = _epoch(now)
+                if claim is None:
+                    connection.execute(sa.update(REPORT).where(REPORT.c.digest == digest).values(**values))
+                else:
+                    (rows.save if send or keep else rows.settle)(connection, claim, values)
+                if result is not None:
+                    _keep_result(connection, digest, result)
+                if self.is_shared:
+                    for name, data in papers.items():
+                        files.put_octets(connection, name, data)
+                # A report is asked about hundreds of times: only what changes it is history.
+                if _is_history(before, event, after):
+                    _log(connection, now, digest, _event_name(event), before.state, after.state, note)
+                for command in commands:
+                    if isinstance(command, AskWaiting):
+                        _ask_waiting(connection, command, digest, now, self._policy)
+                return before, after, send
+        except IllegalTransition:
+            if claim is not None:
+                self.give_back(claim)
+            raise
+
+    def _for_decision(self, connection: Connection, digest: str, claim: Claim | None) -> Row[Any]:
+        """Return a report's row, locked until the transaction ends."""
+        if claim is not None:
+            mine = rows.current(connection, claim)
+            if mine is None:
+                raise LeaseLost(digest)
+            return mine
+        query = sa.select(REPORT).where(REPORT.c.digest == digest).with_for_update()
+        found = connection.execute(query).one_or_none()
+        if found is None:
+            raise NotFound(what=digest)
+        return found
+
+    def claim_report(
+        self, digest: str, worker: str, lease_seconds: float, now: float | None, steps: Collection[Step]
+    ) -> Claim | None:
+        """Take one report that is due, if nobody has it and no earlier one of its card comes first."""
+        return self._claim(REPORT, digest, worker, lease_seconds, now, {step.value for step in steps})
+
+    def claim_ack(self, sha256: str, worker: str, lease_seconds: float, now: float | None) -> Claim | None:
+        """Take one clear receipt that is due, if nobody has it."""
+        return self._claim(ACK, sha256, worker, lease_seconds, now, None)
+
+    def _claim(
+        self,
+        table: sa.Table,
+        key: str,
+        worker: str,
+        lease_seconds: float,
+        now: float | None,
+        steps: Collection[str] | None,
+    ) -> Claim | None:
         with self.writing() as connection:
-            row = connection.execute(sa.select(_REPORT).where(_REPORT.c.digest == digest)).one_or_none()
-            if row is None:
-                raise NotFound(what=digest)
-            before = _snapshot(row)
-            after, commands = decide(before, event, now, self._policy)
-            values = _columns(after)
-            send = any(isinstance(c, Upload) for c in commands)
-            if send:
-                values["uploads"] = row.uploads + 1
-            if isinstance(event, StillProcessing | ResultProven | NoAnswer):
-                values["questions"] = row.questions + 1
-            if after.state is not before.state:
-                values["changed_at"] = _epoch(now)
-            connection.execute(sa.update(_REPORT).where(_REPORT.c.digest == digest).values(**values))
-            if result is not None:
-                connection.execute(
-                    sa.insert(_RESULT)
-                    .prefix_with("OR IGNORE")
-                    .values(
-                        digest=digest,
-                        result_no=result.result_no,
-                        outcome=result.outcome,
-                        code=result.code,
-                        body_sha256=result.body_sha256,
-                        received_at=_epoch(result.received_at),
-                    )
-                )
-            # A report is asked about hundreds of times: only what changes it is history.
-            if _is_history(before, event, after):
-                _log(connection, now, digest, _event_name(event), before.state, after.state, note)
-            for command in commands:
-                if isinstance(command, AskWaiting):
-                    _ask_waiting(connection, command, digest, now, self._policy)
-            return before, after, send
+            found = rows.claim(connection, table, worker, lease_seconds=lease_seconds, now=now, steps=steps, only=key)
+        return found[0] if found else None
+
+    def give_back(self, claim: Claim) -> None:
+        """End a lease; what is to be done, and when, stays as it is."""
+        with self.writing() as connection:
+            row = rows.current(connection, claim)
+            if row is not None:
+                rows.settle(connection, claim, {"due_at": row.due_at, "tries": row.tries})
+
+    def end_leases(self, worker: str | None) -> None:
+        """End the leases of a worker that is certainly dead; None: all, said by the only one who may work."""
+        with self.writing() as connection:
+            for table in (REPORT, ACK):
+                rows.let_go(connection, table, worker)
+
+    def mend_clock(self, horizon_seconds: float, now: float | None) -> None:
+        """Make due what is due further ahead than anything is ever written: the clock was set back since."""
+        for table in (REPORT, ACK):
+            with self.reading() as connection:
+                wrong = rows.are_beyond(connection, table, horizon_seconds, now)
+            if wrong:
+                with self.writing() as connection:
+                    rows.pull_in(connection, table, horizon_seconds, now)
+
+    def bring(self, path: Path, name: str, sha256: str = "") -> None:
+        """See to it that a file lies in this node's folders, if another node took it.
+
+        Args:
+            path: Where it belongs.
+            name: Its name in the database (`files`).
+            sha256: Of its octets; empty where its signature proves it.
+
+        Raises:
+            FileNotFoundError: Nobody has it.
+        """
+        if self.is_shared and not (path.is_file() and (not sha256 or hash_file(path)[0] == sha256)):
+            with self.reading() as connection:
+                files.fetch(connection, name, path)
 
     def due(self, now: datetime) -> list[str]:
         """Return the digests of the reports with something to do now, the longest overdue first."""
         with self.reading() as connection:
-            rows = connection.execute(
-                sa.select(_REPORT.c.digest, _REPORT.c.due_at)
-                .where(_REPORT.c.due_at.is_not(None))
-                .where(_REPORT.c.step != Step.NONE.value)
-                .order_by(_REPORT.c.due_at)
+            query = (
+                sa.select(REPORT.c.digest).where(REPORT.c.due_at <= _epoch(now)).where(REPORT.c.step != Step.NONE.value)
             )
-            return [str(digest) for digest, due_at in rows if is_due(_moment(due_at), now)]
+            return list(connection.execute(query.order_by(REPORT.c.due_at, REPORT.c.digest)).scalars())
 
     def next_due(self) -> datetime | None:
         """Return when the next thing is due, or None if nothing is."""
         with self.reading() as connection:
-            earliest = [
-                connection.execute(sa.select(sa.func.min(table.c.due_at))).scalar() for table in (_REPORT, _ACK)
-            ]
+            earliest = [connection.execute(sa.select(sa.func.min(table.c.due_at))).scalar() for table in (REPORT, ACK)]
             return min((m for m in map(_moment, earliest) if m is not None), default=None)
 
     def report(self, digest: str) -> ReportRow | None:
         """Return one report, or None."""
         with self.reading() as connection:
             row = connection.execute(
-                sa.select(_REPORT, _OVERTAKEN, *_LEFT).where(_REPORT.c.digest == digest)
+                sa.select(REPORT, _OVERTAKEN, *_LEFT).where(REPORT.c.digest == digest)
             ).one_or_none()
             return None if row is None else _report(row)
 
-    def reports(self) -> list[ReportRow]:
-        """Return all reports, the oldest first."""
+    def reports(self, states: Collection[OnlineState] | None = None) -> list[ReportRow]:
+        """Return all reports, or those in some states, the oldest first."""
+        return self._select(sa.true() if states is None else REPORT.c.state.in_([state.value for state in states]))
+
+    def some(self, digests: Collection[str]) -> list[ReportRow]:
+        """Return these reports, the oldest first."""
+        wanted = sorted(digests)
+        found = [
+            row
+            for batch in range(0, len(wanted), _BATCH)
+            for row in self._select(REPORT.c.digest.in_(wanted[batch : batch + _BATCH]))
+        ]
+        return sorted(found, key=lambda row: (row.found_at, row.header.machine_no, row.digest))
+
+    def _select(self, which: sa.ColumnElement[bool]) -> list[ReportRow]:
         with self.reading() as connection:
-            query = sa.select(_REPORT, _OVERTAKEN, *_LEFT).order_by(
-                _REPORT.c.found_at, _REPORT.c.machine_no, _REPORT.c.digest
-            )
-            return [_report(row) for row in connection.execute(query)]
+            query = sa.select(REPORT, _OVERTAKEN, *_LEFT).where(which)
+            return [
+                _report(row)
+                for row in connection.execute(query.order_by(REPORT.c.found_at, REPORT.c.machine_no, REPORT.c.digest))
+            ]
+
+    def files(self) -> dict[str, FileFacts]:
+        """Return of every report's file what recognises it, by its SHA-256."""
+        columns = (REPORT.c.file_sha256, REPORT.c.digest, REPORT.c.stem, REPORT.c.size_bytes)
+        with self.reading() as connection:
+            return {
+                row.file_sha256: FileFacts(row.digest, row.stem, row.size_bytes)
+                for row in connection.execute(sa.select(*columns))
+            }
+
+    def answered(self) -> list[ReportRow]:
+        """Return the reports with a result that share their name with one whose result may still have to go back.
+
+        Those whose clear receipt is there are among them only as the newer bearers of such a name.
+        """
+        other = REPORT.alias("other")
+        open_states = [OnlineState.STAGED.value, OnlineState.FAILED.value]
+        waiting = sa.select(other.c.stem).where(other.c.state.in_(open_states))
+        return self._select(REPORT.c.result_no.is_not(None) & REPORT.c.stem.in_(waiting))
+
+    def closed_files(self) -> dict[str, datetime]:
+        """Return since when the reports are closed whose clear receipt the bureau has, by their files' SHA-256."""
+        query = sa.select(REPORT.c.file_sha256, REPORT.c.changed_at)
+        with self.reading() as connection:
+            found = connection.execute(query.where(REPORT.c.state == OnlineState.ACKNOWLEDGED.value))
+            return {row.file_sha256: _at(row.changed_at) for row in found}
+
+    def earlier(self, digest: str) -> list[str]:
+        """Return the reports of the same card that have to go before one."""
+        before = REPORT.alias("before")
+        same = (before.c.lane == REPORT.c.lane) & (before.c.lane_seq < REPORT.c.lane_seq)
+        with self.reading() as connection:
+            query = sa.select(before.c.digest).select_from(REPORT).join(before, same).where(REPORT.c.digest == digest)
+            return list(connection.execute(query.order_by(before.c.lane_seq)).scalars())
+
+    def count_open(self) -> int:
+        """Return how many reports are not done with."""
+        with self.reading() as connection:
+            over = REPORT.c.state.in_([state.value for state in ONLINE_TERMINAL])
+            return int(connection.execute(sa.select(sa.func.count()).select_from(REPORT).where(~over)).scalar_one())
 
     def find(self, wanted: str) -> ReportRow:
         """Return the report that an ID means: its digest, the start of it, or its file's stem.
@@ -599,14 +474,14 @@ class Store:
             stem = stem.removesuffix(suffix)
         with self.reading() as connection:
             rows = connection.execute(
-                sa.select(_REPORT, _OVERTAKEN, *_LEFT).where(_REPORT.c.stem == stem).order_by(_REPORT.c.sequence.desc())
+                sa.select(REPORT, _OVERTAKEN, *_LEFT).where(REPORT.c.stem == stem).order_by(REPORT.c.sequence.desc())
             ).all()
             if rows:
                 return _report(rows[0])
             prefix = wanted.strip().lower()
             if prefix and set(prefix) <= set("0123456789abcdef"):
                 rows = connection.execute(
-                    sa.select(_REPORT, _OVERTAKEN, *_LEFT).where(_REPORT.c.digest.startswith(prefix))
+                    sa.select(REPORT, _OVERTAKEN, *_LEFT).where(REPORT.c.digest.startswith(prefix))
                 ).all()
         if len(rows) > 1:
             raise Ambiguous(what=wanted[:80], found=", ".join(str(r.digest)[:12] for r in rows[:4]))
@@ -617,35 +492,28 @@ class Store:
     def events(self, digest: str) -> list[EventRow]:
         """Return the history of a report, the oldest first."""
         with self.reading() as connection:
-            rows = connection.execute(sa.select(_EVENT).where(_EVENT.c.digest == digest).order_by(_EVENT.c.id))
+            rows = connection.execute(sa.select(EVENT).where(EVENT.c.digest == digest).order_by(EVENT.c.id))
             return [EventRow(_at(r.at), r.event, r.from_state, r.to_state, r.note) for r in rows]
 
     def note(self, digest: str, event: str, now: datetime, note: str) -> None:
         """Write a line into a report's history that changes nothing (put on a stick, a second copy arrived)."""
         with self.writing() as connection:
-            state = connection.execute(sa.select(_REPORT.c.state).where(_REPORT.c.digest == digest)).scalar()
+            state = connection.execute(sa.select(REPORT.c.state).where(REPORT.c.digest == digest)).scalar()
             if state is not None:
                 _log(connection, now, digest, event, OnlineState(state), OnlineState(state), note)
 
     def open_reports(self) -> list[ReportRow]:
         """Return the reports about which the bureau, or its standing, can be asked now."""
-        return [
-            r
-            for r in self.reports()
-            if next_step(r.snapshot) is not Step.NONE
-            and (
-                r.snapshot.hold is not None
-                or r.state in OPEN_AT_BUREAU
-                or r.state in (OnlineState.UNKNOWN, OnlineState.PROVEN, OnlineState.ANSWERED)
-            )
-        ]
+        asked = [*OPEN_AT_BUREAU, OnlineState.UNKNOWN, OnlineState.PROVEN, OnlineState.ANSWERED]
+        return self._select(
+            (REPORT.c.step != Step.NONE.value)
+            & (REPORT.c.hold.is_not(None) | REPORT.c.state.in_([state.value for state in asked]))
+        )
 
     def results(self, digest: str) -> list[ResultRow]:
         """Return the believed results of a report, the oldest first."""
         with self.reading() as connection:
-            rows = connection.execute(
-                sa.select(_RESULT).where(_RESULT.c.digest == digest).order_by(_RESULT.c.result_no)
-            )
+            rows = connection.execute(sa.select(RESULT).where(RESULT.c.digest == digest).order_by(RESULT.c.result_no))
             return [
                 ResultRow(r.digest, r.result_no, r.outcome, r.code, r.body_sha256, _at(r.received_at)) for r in rows
             ]
@@ -656,29 +524,29 @@ class Store:
         """Remember that a report came by a stick, or that a result left on one; the same stick again is no news."""
         with self.writing() as connection:
             latest = connection.execute(
-                sa.select(_LEG.c.stick_id, _LEG.c.label)
-                .where(_LEG.c.digest == digest)
-                .where(_LEG.c.leg == leg)
-                .order_by(_LEG.c.id.desc())
+                sa.select(LEG.c.stick_id, LEG.c.label)
+                .where(LEG.c.digest == digest)
+                .where(LEG.c.leg == leg)
+                .order_by(LEG.c.id.desc())
             ).first()
             if latest is None or (latest.stick_id, latest.label) != (stick_id, label):
                 connection.execute(
-                    sa.insert(_LEG).values(at=_epoch(now), digest=digest, leg=leg, stick_id=stick_id, label=label)
+                    sa.insert(LEG).values(at=_epoch(now), digest=digest, leg=leg, stick_id=stick_id, label=label)
                 )
 
     def legs(self, digest: str) -> list[LegRow]:
         """Return the walks of one report and its results, the oldest first."""
         with self.reading() as connection:
-            rows = connection.execute(sa.select(_LEG).where(_LEG.c.digest == digest).order_by(_LEG.c.id))
+            rows = connection.execute(sa.select(LEG).where(LEG.c.digest == digest).order_by(LEG.c.id))
             return [_leg(row) for row in rows]
 
     def gaps(self) -> list[Gap]:
         """Return what is missing between the copies of each card that arrived here."""
         with self.reading() as connection:
             rows = connection.execute(
-                sa.select(_REPORT.c.taxpayer_id, _REPORT.c.machine_no, _REPORT.c.card_no, _REPORT.c.sequence)
+                sa.select(REPORT.c.taxpayer_id, REPORT.c.machine_no, REPORT.c.card_no, REPORT.c.sequence)
                 .distinct()
-                .order_by(_REPORT.c.taxpayer_id, _REPORT.c.machine_no, _REPORT.c.card_no, _REPORT.c.sequence)
+                .order_by(REPORT.c.taxpayer_id, REPORT.c.machine_no, REPORT.c.card_no, REPORT.c.sequence)
             ).all()
         found = []
         for before, after in itertools.pairwise(rows):
@@ -690,102 +558,137 @@ class Store:
 
     # Clear receipts
 
-    def add_ack(self, sha256: str, digest: str, stem: str, now: datetime) -> bool:
+    def add_ack(self, sha256: str, digest: str, stem: str, now: datetime, data: bytes) -> bool:
         """Note a proven clear receipt whose file lies in the spool; False if it was known."""
         with self.writing() as connection:
-            if connection.execute(sa.select(_ACK.c.sha256).where(_ACK.c.sha256 == sha256)).scalar() is not None:
-                return False
             delivered = connection.execute(
-                sa.select(_ACK.c.sha256).where(_ACK.c.digest == digest).where(_ACK.c.state == ACK_DELIVERED)
+                sa.select(ACK.c.sha256).where(ACK.c.digest == digest).where(ACK.c.state == ACK_DELIVERED)
             ).first()
-            connection.execute(
-                sa.insert(_ACK).values(
-                    sha256=sha256,
-                    digest=digest,
-                    stem=stem,
-                    # Issued again by the card, with an identical body: the bureau has one already.
-                    state=ACK_WAITING if delivered is None else ACK_DELIVERED,
-                    message="",
-                    attempts=0,
-                    due_at=_epoch(now) if delivered is None else None,
-                    taken_at=_epoch(now),
-                )
-            )
+            row = {
+                "sha256": sha256,
+                "digest": digest,
+                "stem": stem,
+                # Issued again by the card, with an identical body: the bureau has one already.
+                "state": ACK_WAITING if delivered is None else ACK_DELIVERED,
+                "message": "",
+                "attempts": 0,
+                "due_at": _epoch(now) if delivered is None else None,
+                "step": _DELIVER,
+                "taken_at": _epoch(now),
+            }
+            if not insert_new(connection, ACK, row):
+                return False
+            if self.is_shared:
+                files.put_octets(connection, files.ack_name(sha256), data)
             return True
 
     def acks(self) -> list[AckRow]:
         """Return all clear receipts, the oldest first."""
         with self.reading() as connection:
-            return [_ack(r) for r in connection.execute(sa.select(_ACK).order_by(_ACK.c.taken_at, _ACK.c.sha256))]
+            return [ack_of(r) for r in connection.execute(sa.select(ACK).order_by(ACK.c.taken_at, ACK.c.sha256))]
 
-    def due_acks(self, now: datetime) -> list[AckRow]:
-        """Return the clear receipts that are to be delivered, or asked about, now."""
-        return [a for a in self.acks() if is_due(a.due_at, now)]
+    def due_acks(self, now: datetime) -> list[str]:
+        """Return the SHA-256 of the clear receipts that are to be delivered, or asked about, now."""
+        with self.reading() as connection:
+            query = sa.select(ACK.c.sha256).where(ACK.c.due_at <= _epoch(now)).order_by(ACK.c.taken_at, ACK.c.sha256)
+            return list(connection.execute(query).scalars())
 
-    def set_ack(self, sha256: str, state: str, *, attempts: int, due_at: datetime | None, message: str = "") -> None:
-        """Write where a clear receipt is on its way."""
+    def set_ack(
+        self,
+        claim: Claim,
+        state: str,
+        *,
+        attempts: int,
+        due_at: datetime | None,
+        message: str = "",
+        keep: bool = False,
+    ) -> None:
+        """Write where a clear receipt is on its way.
+
+        Args:
+            claim: The worker's lease of it.
+            state: Where it is.
+            attempts: How often it was tried.
+            due_at: When it is to be tried, or asked about, next.
+            message: What the bureau said.
+            keep: Go on under the lease afterwards.
+
+        Raises:
+            LeaseLost: Another worker has it by now. Nothing has changed.
+        """
+        values = {"state": state, "attempts": attempts, "message": message, "due_at": _epoch_or_none(due_at)}
         with self.writing() as connection:
-            connection.execute(
-                sa.update(_ACK)
-                .where(_ACK.c.sha256 == sha256)
-                .values(state=state, attempts=attempts, message=message, due_at=_epoch_or_none(due_at))
-            )
+            if not (rows.save if keep else rows.settle)(connection, claim, values):
+                raise LeaseLost(claim.key)
 
     # Quarantine, standing
 
     def add_quarantined(self, row: QuarantinedRow) -> None:
         """Note a file that was set aside; a second time for the same file changes nothing."""
         with self.writing() as connection:
-            connection.execute(
-                sa.insert(_QUARANTINED)
-                .prefix_with("OR IGNORE")
-                .values(
-                    stored_name=row.stored_name,
-                    name=row.name,
-                    code=row.code,
-                    reason_zh=row.reason_zh,
-                    reason_en=row.reason_en,
-                    at=_epoch(row.at),
-                )
-            )
+            values = {
+                "stored_name": row.stored_name,
+                "name": row.name,
+                "code": row.code,
+                "reason_zh": row.reason_zh,
+                "reason_en": row.reason_en,
+                "at": _epoch(row.at),
+            }
+            insert_new(connection, QUARANTINED, values)
 
     def quarantined(self) -> list[QuarantinedRow]:
         """Return the files that were set aside, the oldest first."""
         with self.reading() as connection:
-            rows = connection.execute(sa.select(_QUARANTINED).order_by(_QUARANTINED.c.at, _QUARANTINED.c.stored_name))
+            rows = connection.execute(sa.select(QUARANTINED).order_by(QUARANTINED.c.at, QUARANTINED.c.stored_name))
             return [QuarantinedRow(r.stored_name, r.name, r.code, r.reason_zh, r.reason_en, _at(r.at)) for r in rows]
 
     def set_standing(self, taxpayer_id: str, period: str, body: str, now: datetime) -> None:
         """Keep the bureau's last word on a taxpayer's period."""
         with self.writing() as connection:
-            connection.execute(
-                sa.insert(_STANDING)
-                .prefix_with("OR REPLACE")
-                .values(taxpayer_id=taxpayer_id, period=period, body=body, at=_epoch(now))
-            )
+            values = {"taxpayer_id": taxpayer_id, "period": period, "body": body, "at": _epoch(now)}
+            insert_or_update(connection, STANDING, values)
 
     def standing(self, taxpayer_id: str, period: str) -> tuple[str, datetime] | None:
         """Return the bureau's last word on a taxpayer's period and when it was said, or None."""
         with self.reading() as connection:
             row = connection.execute(
-                sa.select(_STANDING.c.body, _STANDING.c.at)
-                .where(_STANDING.c.taxpayer_id == taxpayer_id)
-                .where(_STANDING.c.period == period)
+                sa.select(STANDING.c.body, STANDING.c.at)
+                .where(STANDING.c.taxpayer_id == taxpayer_id)
+                .where(STANDING.c.period == period)
             ).one_or_none()
             return None if row is None else (str(row.body), _at(row.at))
 
 
+def _sha256_of(digest: str) -> sa.Select[Any]:
+    return sa.select(REPORT.c.file_sha256).where(REPORT.c.digest == digest)
+
+
+def _keep_result(connection: Connection, digest: str, result: ResultRow) -> None:
+    values = {
+        "digest": digest,
+        "result_no": result.result_no,
+        "outcome": result.outcome,
+        "code": result.code,
+        "body_sha256": result.body_sha256,
+        "received_at": _epoch(result.received_at),
+    }
+    insert_new(connection, RESULT, values)
+
+
 def _ask_waiting(connection: Connection, command: AskWaiting, but: str, now: datetime, policy: Policy) -> None:
-    rows = connection.execute(
-        sa.select(_REPORT)
-        .where(_REPORT.c.taxpayer_id == command.taxpayer_id)
-        .where(_REPORT.c.period == command.period)
-        .where(_REPORT.c.state == OnlineState.WAITING.value)
-        .where(_REPORT.c.digest != but)
+    waiting = connection.execute(
+        sa.select(REPORT)
+        .where(REPORT.c.taxpayer_id == command.taxpayer_id)
+        .where(REPORT.c.period == command.period)
+        .where(REPORT.c.state == OnlineState.WAITING.value)
+        .where(REPORT.c.digest != but)
+        .order_by(REPORT.c.digest)  # two transactions that lock them take the same order
+        .with_for_update()
     ).all()
-    for row in rows:
+    for row in waiting:
         after, _ = decide(_snapshot(row), AskNow(), now, policy)
-        connection.execute(sa.update(_REPORT).where(_REPORT.c.digest == row.digest).values(**_columns(after)))
+        values = _columns(after, row.card_no, row.sequence)
+        connection.execute(sa.update(REPORT).where(REPORT.c.digest == row.digest).values(**values))
 
 
 def _is_history(before: Snapshot, event: Event, after: Snapshot) -> bool:
@@ -813,14 +716,21 @@ def _log(
     note: str,
 ) -> None:
     connection.execute(
-        sa.insert(_EVENT).values(
+        sa.insert(EVENT).values(
             at=_epoch(now), digest=digest, event=event, from_state=before.value, to_state=after.value, note=note[:500]
         )
     )
 
 
-def _columns(snapshot: Snapshot) -> dict[str, Any]:
+_IN_ORDER: Final = frozenset({OnlineState.PROVEN, OnlineState.SENDING, OnlineState.UNKNOWN})
+"""States in which a report keeps the later ones of its card waiting: the bureau is to have them in order (GW-11). One that
+is held, waits for a person or was answered bars nobody."""
+
+
+def _columns(snapshot: Snapshot, card_no: str, sequence: int) -> dict[str, Any]:
     return {
+        "lane": card_no if snapshot.state in _IN_ORDER else None,
+        "lane_seq": sequence,
         "state": snapshot.state.value,
         "hold": None if snapshot.hold is None else snapshot.hold.value,
         "released": snapshot.released,
@@ -874,11 +784,16 @@ def _report(row: Row[Any]) -> ReportRow:
     )
 
 
+WHOLE_REPORTS: Final = sa.select(REPORT, _OVERTAKEN, *_LEFT)
+report_row: Final = _report
+
+
 def _leg(row: Row[Any]) -> LegRow:
     return LegRow(_at(row.at), row.digest, row.leg, row.stick_id, row.label)
 
 
-def _ack(row: Row[Any]) -> AckRow:
+def ack_of(row: Row[Any]) -> AckRow:
+    """Return a clear receipt from its row."""
     return AckRow(
         row.sha256, row.digest, row.stem, row.state, row.message, row.attempts, _moment(row.due_at), _at(row.taken_at)
     )

@@ -16,7 +16,8 @@ from typing import Final
 
 from online_station.shell.home import Home
 from online_station.shell.quarantine import keep_copy
-from online_station.shell.store import ACK_DELIVERED, CAME, LEFT, ReportRow, Store
+from online_station.shell.records import ReportRow
+from online_station.shell.store import ACK_DELIVERED, CAME, LEFT, Store
 from online_station.shell.trust import TRUST_NAME, Trust
 from shared import faults
 from shared.durable import move_durably
@@ -102,7 +103,7 @@ class _Memory:
 
 def sticks_of(store: Store, station: str) -> Sticks:
     """Return what this station knows of sticks."""
-    known = {(row.header.name.stem, row.size_bytes) for row in store.reports()}
+    known = {(facts.stem, facts.size_bytes) for facts in store.files().values()}
     acknowledged = {ack.stem for ack in store.acks()}
 
     def wanted(entry: StickFile) -> bool:
@@ -196,7 +197,7 @@ def _reading(
         at=now,
         machines=None,
         copy_kinds=(".dat", ".ack"),
-        known={row.file_sha256: row.size_bytes for row in store.reports()},
+        known={sha256: facts.size_bytes for sha256, facts in store.files().items()},
         advanced=lambda done, total: progress(done, total, _READING),
     )
 
@@ -204,7 +205,7 @@ def _reading(
 def newest_results(store: Store) -> list[ReportRow]:
     """Return, per name, the report whose result the invoicing PC is to have, or had."""
     newest: dict[str, ReportRow] = {}
-    for row in store.reports():
+    for row in store.answered():
         snapshot = row.snapshot
         if snapshot.result_no is None or snapshot.to_stage:
             continue
@@ -220,7 +221,7 @@ def newest_results(store: Store) -> list[ReportRow]:
 
 
 def _take(harvest: Harvest, visit: Visit, home: Home, store: Store, inbox: Path, now: datetime) -> None:
-    files = {row.file_sha256: row.digest for row in store.reports()}
+    files = {sha256: facts.digest for sha256, facts in store.files().items()}
     bodies = {ack.sha256 for ack in store.acks()}
     for seen in harvest.files:
         if seen.suffix not in (".dat", ".ack"):
@@ -296,7 +297,7 @@ def _place(
         visit.unplaced = [item.file.name for item in missing]
         if missing and stick.read_only and not visit.taken:
             raise MediumReadOnly(name=visit.label or str(stick.path))
-        if missing and not stick.read_only:
+        if (missing and not stick.read_only) or harvest.nothing_of_ours:
             raise MediumUnprepared(name=str(stick.path))
         return
     trusted = _trust_cargo(trust)
@@ -351,7 +352,7 @@ def _finished(store: Store, now: datetime) -> Callable[[Seen], bool]:
         used.setdefault(ack.digest, ack.taken_at)
         if ack.state == ACK_DELIVERED:
             delivered[ack.sha256] = ack.taken_at
-    closed = {row.file_sha256: row.changed_at for row in store.reports() if row.state is OnlineState.ACKNOWLEDGED}
+    closed = store.closed_files()
 
     def finished(seen: Seen) -> bool:
         facts = seen.facts

@@ -91,7 +91,7 @@ class Visiting(threading.Thread):
         self._sticks: Sticks | None = None
         self._mark: frozenset[Hashable] = frozenset()
         self._found: Sequence[FoundStick] = ()
-        self._written = -1
+        self._written: Hashable = None
 
     def run(self) -> None:
         """Attend; a stick that fails is told about, and the next one follows. A defect is told about, and does not end it."""
@@ -119,7 +119,7 @@ class Visiting(threading.Thread):
     def _survey(self, store: Store) -> tuple[Sequence[FoundStick], frozenset[Hashable]]:
         """Look at what is in; the reports are read again only when somebody has written."""
         try:
-            written = store.change_counter()
+            written = store.change_mark()
             if self._sticks is None or written != self._written:
                 known = sticks_of(store, read_settings(self._home, store).station_id)
                 to_place = known.to_place()

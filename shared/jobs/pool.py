@@ -107,6 +107,10 @@ def wait_longer(claim: Claim) -> float:
     return float(min(3600.0, 5.0 * 2.0 ** min(claim.tries - 1, 20)))
 
 
+def _say_nothing(_error: Exception) -> None:
+    """Leave it to the log."""
+
+
 def database_clock() -> float | None:
     """Leave telling the time to the database."""
     return None
@@ -130,6 +134,7 @@ class Pool:
         horizon_seconds: float | None = None,
         after_failure: Callable[[Claim], float] = wait_longer,
         now: Callable[[], float | None] = database_clock,
+        complain: Callable[[Exception], None] = _say_nothing,
     ) -> None:
         """Prepare a pool.
 
@@ -144,6 +149,7 @@ class Pool:
                 due; None if the clock cannot be set back.
             after_failure: Seconds until a row is tried again whose handler raised.
             now: The present; None for the database's clock, which all nodes share.
+            complain: Told when the database cannot be asked for work, once until it can be again.
         """
         self.worker = worker or rows.worker_name()
         self._database = database
@@ -153,6 +159,7 @@ class Pool:
         self._horizon = horizon_seconds
         self._after_failure = after_failure
         self._now = now
+        self._complain = complain
         self._stop = threading.Event()
         self._ended = threading.Event()
         self._wake = threading.Event()
@@ -248,15 +255,18 @@ class Pool:
             self._wake.clear()
             if self._stop.is_set():
                 return None
+            failing = pause > 0.0
             pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
             try:
                 found, wait = self._look()
                 pause = 0.0
-            except _TRANSIENT as error:
-                LOGGER.warning("looking for work: %s", _short(error))
-                found, wait = None, pause
-            except Exception:  # whatever it is, the pool must be there when it is mended
-                LOGGER.exception("looking for work")
+            except Exception as error:  # whatever it is, the pool must be there when it is mended
+                if isinstance(error, _TRANSIENT):
+                    LOGGER.warning("looking for work: %s", _short(error))
+                else:
+                    LOGGER.exception("looking for work")
+                if not failing:
+                    self._complain(error)
                 found, wait = None, pause
             if found is not None:
                 return found

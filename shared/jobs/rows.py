@@ -135,6 +135,7 @@ def claim(
     steps: Collection[str] | None = None,
     limiter: Limiter | None = None,
     in_order: bool = True,
+    only: object | None = None,
 ) -> list[Claim]:
     """Take rows that are due and nobody has, the longest overdue first.
 
@@ -149,6 +150,7 @@ def claim(
         limiter: Take no more than the host's limits allow to begin now.
         in_order: A row waits for the earlier ones of its lane. Otherwise it waits only while another one of its lane
             is under lease.
+        only: The key of the one row that is wanted; None for any.
 
     Returns:
         What was taken. No two rows of a lane are under lease at once.
@@ -158,8 +160,10 @@ def claim(
         limit = limiter.reserve(connection, limit, now).count
     if limit <= 0:
         return []
-    statements = _statements(table, connection.dialect.name, now is not None, _steps(steps), in_order)
-    moment = {} if now is None else {"job_now": now}
+    statements = _statements(table, connection.dialect.name, now is not None, _steps(steps), in_order, only is not None)
+    moment: dict[str, object] = {} if now is None else {"job_now": now}
+    if only is not None:
+        moment["job_only"] = only
     order, lanes = [], set()
     for row in connection.execute(statements.candidates, {"job_limit": limit, **moment}):
         if row.lane is None or row.lane not in lanes:
@@ -299,12 +303,14 @@ class _Statements:
 
 @lru_cache(maxsize=64)
 def _statements(
-    table: sa.Table, dialect: str, told_now: bool, steps: tuple[str, ...] | None, in_order: bool
+    table: sa.Table, dialect: str, told_now: bool, steps: tuple[str, ...] | None, in_order: bool, one: bool = False
 ) -> _Statements:
     clock = sa.bindparam("job_now", type_=sa.Float) if told_now else server_now(dialect)
     key, c = _key(table), table.c
     unleased = c.lease_until.is_(None) | (c.lease_until <= clock)
     wanted = () if steps is None else (c.step.in_(steps),)
+    if one:
+        wanted = (*wanted, key == sa.bindparam("job_only", type_=key.type))
     first = ~_barred(table, clock, in_order=in_order)
     free = (c.due_at <= clock, unleased, *wanted, first)
 

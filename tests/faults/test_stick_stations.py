@@ -20,6 +20,7 @@ from offline_station import cli as offline_cli
 from offline_station.shell.home import Home as OfflineHome
 from offline_station.shell.station import Station
 from online_station import cli as online_cli
+from online_station.cli import base as online_cli_base
 from shared.clock import FixedClock
 from shared.states import CardState
 from tests.support import media
@@ -159,7 +160,7 @@ def trip(
 ) -> Iterator[Trip]:
     stick.ask("reset")
     monkeypatch.setattr(offline_cli, "clock", FixedClock(NOW))
-    monkeypatch.setattr(online_cli, "_CLOCK", FixedClock(NOW))
+    monkeypatch.setattr(online_cli_base, "CLOCK", FixedClock(NOW))
     with desk(tmp_path) as online:
         yield Trip(tmp_path, online, stick, capsys)
 

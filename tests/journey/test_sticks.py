@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from offline_station import cli as offline_cli
-from online_station import cli as online_cli
+from online_station.cli import base as online_cli_base
 from shared.clock import FixedClock, SystemClock
 from tests.journey.test_wrong_turns import Firm, firm, office
 from tests.support.loop_mount import ext4_image, may_mount, mounted, quiet
@@ -65,7 +65,7 @@ def days_later(days: float) -> Iterator[None]:
     clock = FixedClock(SystemClock().now() + timedelta(days=days))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(offline_cli, "clock", clock)
-        patch.setattr(online_cli, "_CLOCK", clock)
+        patch.setattr(online_cli_base, "CLOCK", clock)
         yield
 
 
@@ -350,7 +350,8 @@ def test_what_cannot_be_used_and_a_bare_folder_in_place_of_the_stick_have_their_
     shutil.rmtree(red)
     red.mkdir()
     us.offline("stick", "sync", red, expect=32)
-    us.online("stick", "sync", red)
+    said = us.online("stick", "sync", red, expect=32)
+    assert said.data["safe"] is False, "nobody is told that a wrong folder is in order"
     assert list(red.iterdir()) == []
 
 

@@ -238,14 +238,16 @@ def network_disk(folder: Path, size: int = SIZE) -> Iterator[NetworkDisk]:
         file.truncate(size)
     switches = {"read": folder / "fail-read", "write": folder / "fail-write"}
     options = [f"error-p{n}-{w}" for n, s in switches.items() for w in ("rate=100%", f"file={s}")]
-    words = ["nbdkit", "-f", "-U", socket, "--filter=error", "file", store, "error=EIO", *options]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen([str(w) for w in words], **quiet)  # type: ignore[call-overload]
+    ready = folder / "nbdkit.pid"
+    ready.unlink(missing_ok=True)
+    words = ["nbdkit", "-f", "-P", ready, "-U", socket, "--filter=error", "file", store, "error=EIO", *options]
     fuse = None
+    with (folder / "servers.log").open("wb") as said:
+        server = subprocess.Popen([str(w) for w in words], stdout=said, stderr=said)
     try:
-        _wait(socket.exists, server)
-        fuse = subprocess.Popen(["nbdfuse", str(place), "--unix", str(socket)], **quiet)  # type: ignore[call-overload]
-        _wait(lambda: os.path.ismount(place), fuse)
+        # Its socket is there a moment before it listens, and a client that comes then is sent away; this is not.
+        _wait(ready.exists, server, said.name)
+        fuse = _fused(place, socket, said.name)
         yield NetworkDisk(place / "nbd", store, server, switches)
     finally:
         unmount(place)
@@ -257,9 +259,26 @@ def network_disk(folder: Path, size: int = SIZE) -> Iterator[NetworkDisk]:
             fails("umount", "-l", place)
 
 
-def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+def _fused(place: Path, socket: Path, log: str) -> subprocess.Popen[bytes]:
+    """Start nbdfuse. The kernel now and then refuses a mount while a dead one goes away: nothing was tested then."""
+    for attempts_left in (2, 1, 0):
+        with open(log, "ab") as said:
+            fuse = subprocess.Popen(["nbdfuse", str(place), "--unix", str(socket)], stdout=said, stderr=said)
+        try:
+            _wait(lambda: os.path.ismount(place), fuse, log)
+            return fuse
+        except OSError:
+            fuse.kill()
+            fuse.wait(_SECONDS)
+            if not attempts_left:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: str) -> None:
     last = time.monotonic() + _SECONDS
     while not ready():
         if process.poll() is not None or time.monotonic() > last:
-            raise OSError(f"{process.args!r} does not start")
+            said = Path(log).read_text(errors="replace").strip()
+            raise OSError(f"{process.args!r} does not start: {said}")
         time.sleep(0.01)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from online_station.core.decide import DEFAULT_POLICY, Policy
 from online_station.shell.gateway import PART_BYTES, HttpGateway
 from online_station.shell.home import Home
+from online_station.shell.records import ReportRow
 from online_station.shell.runner import Station
 from online_station.shell.setup import at_work, initialise, opened
-from online_station.shell.store import ReportRow
 from shared.clock import FixedClock
 from shared.envelope.roles import Role
 from shared.envelope.textsign import sign_text
@@ -43,6 +43,8 @@ class Desk:
         policy: How patient the station is.
         part_bytes: Larger reports are sent in parts of this size.
         checkpoint: Told where a crash would be interesting.
+        name: What this node is called, if there are several.
+        shared: Where the nodes' common folders are; None for folders of its own.
     """
 
     root: Path
@@ -51,18 +53,43 @@ class Desk:
     policy: Policy = DEFAULT_POLICY
     part_bytes: int = PART_BYTES
     checkpoint: Any = field(default=lambda point: None)
+    name: str = "上网机 1"
+    shared: Path | None = None
 
     @property
     def home(self) -> Home:
-        return Home(self.root / "上网机 1")
+        return Home(self.root / self.name)
 
     @property
     def inbox(self) -> Path:
-        return self.home.default_inbox
+        return self.home.default_inbox if self.shared is None else self.shared / "收件"
 
     @property
     def outbox(self) -> Path:
-        return self.home.default_outbox
+        return self.home.default_outbox if self.shared is None else self.shared / "发件"
+
+    def initialise(self, database: str | None = None, **settings: Any) -> None:
+        """Make the station, or a node of it."""
+        initialise(
+            self.home,
+            bureau=self.bureau.url,
+            key=self.root / "key.p12",
+            pin_file=self.root / "口令.txt",
+            root_file=self.root / "root.pem",
+            inbox=None if self.shared is None else self.inbox,
+            outbox=None if self.shared is None else self.outbox,
+            proxy="",
+            ca_file=None,
+            clock=self.clock,
+            database=database,
+            **settings,
+        )
+
+    def another(self, name: str, database: str) -> Desk:
+        """Make another node of the same station."""
+        made = replace(self, name=name)
+        made.initialise(database)
+        return made
 
     @contextmanager
     def station(self, **more: Any) -> Iterator[Station]:
@@ -87,6 +114,11 @@ class Desk:
 
     def state(self, wanted: str) -> str:
         return self.row(wanted).state.value
+
+    def state_or_none(self, wanted: str) -> str | None:
+        with opened(self.home, self.policy) as store:
+            row = store.report(wanted)
+        return None if row is None else row.state.value
 
     def decide(self, wanted: str, event: Any) -> None:
         with opened(self.home, self.policy) as store:
@@ -148,7 +180,7 @@ def key_file(folder: Path, world: Pki, taxpayer: str = TAXPAYER) -> tuple[Path, 
 
 
 @contextmanager
-def desk(root: Path, **settings: Any) -> Iterator[Desk]:
+def desk(root: Path, database: str | None = None, **settings: Any) -> Iterator[Desk]:
     """Run a scripted bureau and make a station that is on its file."""
     from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -159,16 +191,6 @@ def desk(root: Path, **settings: Any) -> Iterator[Desk]:
     with serving(FakeBureau(world, declared={PERIOD})) as bureau:
         bureau.know(signer.certificate)
         made = Desk(root, bureau, FixedClock(NOW), **settings)
-        initialise(
-            made.home,
-            bureau=bureau.url,
-            key=key,
-            pin_file=pin,
-            root_file=pem,
-            inbox=None,
-            outbox=None,
-            proxy="",
-            ca_file=None,
-            clock=made.clock,
-        )
+        assert (key, pin, pem) == (root / "key.p12", root / "口令.txt", root / "root.pem")
+        made.initialise(database)
         yield made

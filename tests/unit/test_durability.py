@@ -38,13 +38,17 @@ def test_the_invoicing_pc_syncs_each_transaction(tmp_path: Path) -> None:
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+def _engine(store):
+    return store._engine if isinstance(store, BureauStore) else store.database.engine
+
+
 @pytest.mark.parametrize(
     "make", [lambda path: OnlineStore(path, DEFAULT_POLICY), BureauStore], ids=["online", "bureau"]
 )
 def test_the_others_sync_each_transaction_on_every_connection(tmp_path: Path, make) -> None:
     store = make(tmp_path / "store.db")
     try:
-        with store._engine.connect() as first, store._engine.connect() as second:
+        with _engine(store).connect() as first, _engine(store).connect() as second:
             for connection in (first, second):
                 assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == FULL
                 assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from online_station import cli
+from online_station.cli import base
 from online_station.core.story import service_line
 from tests.support.online import make_ack, make_report
 from tests.support.pki import NOW, foreign_pki
@@ -21,7 +22,7 @@ NAME = "310100000000000_0_202608010000"
 @pytest.fixture
 def run(station_desk, capsys, monkeypatch):
     """Run a verb with --json; return its exit status and data."""
-    monkeypatch.setattr(cli, "_CLOCK", station_desk.clock)
+    monkeypatch.setattr(base, "CLOCK", station_desk.clock)
 
     def call(*words, json_wanted=True):
         status = cli.program.run(
@@ -45,7 +46,7 @@ def test_the_whole_month_with_verbs_alone(station_desk, run, tmp_path):
     stick.mkdir()
     assert run("stick", "list")[0] == 30
     status, visit = run("stick", "sync", stick)
-    assert (status, visit["placed"], visit["unplaced"], visit["id"]) == (0, [], [], None)
+    assert (status, visit["placed"], visit["unplaced"], visit["id"]) == (32, [], [], None)
     assert list(stick.iterdir()) == [], "it may be read, and is not written to before somebody prepared it"
     assert run("stick", "list")[0] == 30
     assert run("stick", "prepare", stick)[0] == 0
@@ -190,15 +191,15 @@ def test_what_needs_a_new_report_cannot_be_retried(station_desk, run):
     status, answer = run("retry", NAME)
     assert status == 52
     assert "2715" in answer["errors"][0]["message"]
-    assert run("cancel", NAME)[1]["state"] == "cancelled"
-    assert run("cancel", NAME)[0] == 0
+    assert run("cancel", NAME, "--reason", "抄错了月份")[1]["state"] == "cancelled"
+    assert run("cancel", NAME, "--reason", "抄错了月份")[0] == 0
 
 
 def test_a_report_given_up_by_mistake_is_taken_up_again(station_desk, run):
     station_desk.bureau.declared.clear()
     station_desk.report()
     run("once")
-    assert run("cancel", NAME)[1]["state"] == "cancelled"
+    assert run("cancel", NAME, "--reason", "抄错了月份")[1]["state"] == "cancelled"
     assert run("retry", NAME)[0] == 0
     run("once")
     assert run("list")[1]["items"][0]["state"] == "held"
@@ -272,7 +273,7 @@ def test_a_mistyped_or_moved_address_can_be_corrected_and_the_rest_stays(station
 
 
 def test_init_without_a_root_shows_its_fingerprint_to_compare(station_desk, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "_CLOCK", station_desk.clock)
+    monkeypatch.setattr(base, "CLOCK", station_desk.clock)
     root = station_desk.root
     words = ["--bureau", station_desk.bureau.url, "--key", str(root / "key.p12"), "--pin-file", str(root / "口令.txt")]
     assert cli.program.run(["--home", str(tmp_path / "new"), "init", *words]) == 1
@@ -330,14 +331,14 @@ def test_a_life_line_is_told_in_words_and_kept_plain_for_programs(station_desk, 
     station_desk.bureau.declared.clear()
     digest = station_desk.report()
     run("once")
-    run("release", NAME)
+    run("release", NAME, "--operator", "Wang", "--reason", "told by\nphone")
     run("once")
     station_desk.bureau.fail(digest, "271D", "未申报")
     run("results")
     _, chinese, _ = run("show", NAME, "--lang", "zh", json_wanted=False)
     lines = [line.split("  ")[-1] for line in chinese.splitlines() if line.startswith("  2026-")]
     assert lines[1] == "暂不上传（本期尚未申报（271D））"
-    assert lines[2] == "操作员放行"
+    assert lines[2] == "操作员放行（Wang: told by phone）"
     assert lines[-1] == "报税失败（结果序号 1，271D）"
     assert "+08:00" not in chinese
     _, english, _ = run("show", NAME, "--lang", "en", json_wanted=False)

@@ -10,6 +10,7 @@ import re
 import pytest
 
 from online_station import cli
+from online_station.cli import base
 from online_station.shell import qr_sheet
 from shared.qr import Parts
 from shared.text import set_language
@@ -19,7 +20,7 @@ NAME = "310100000000000_0_202608010000"
 
 @pytest.fixture
 def run(station_desk, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_CLOCK", station_desk.clock)
+    monkeypatch.setattr(base, "CLOCK", station_desk.clock)
 
     def call(*words, status=0, json_wanted=True):
         line = ["--home", str(station_desk.home.root), *map(str, words), *(["--json"] if json_wanted else [])]
