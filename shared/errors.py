@@ -826,6 +826,35 @@ class RegisterInvalid(ConfigurationError):
         super().__init__(**({"row": row, "where": where} | context))
 
 
+class ExpectedFailuresInvalid(ConfigurationError):
+    """A file of expected failures that names what is not examined."""
+
+    code = "B5040"
+    message = Text(
+        "预期失败清单第 {row} 行“{what}”不是本套检查的要求编号",
+        "line {row} of the expected failures, '{what}', is no requirement that is examined",
+    )
+    hint = Text(
+        "每行一个编号，如 GW-31；# 之后是备注。编号见 conformance --requirements",
+        "one number a line, such as GW-31; # begins a remark. conformance --requirements lists them",
+    )
+
+    def __init__(self, *, row: int = 0, what: str = "", **context: object) -> None:
+        """Name the line, counted from 1."""
+        super().__init__(**({"row": row, "what": what} | context))
+
+
+class CannotExamine(ConfigurationError):
+    """What a conformance check needs is not there."""
+
+    code = "B5041"
+    message = Text("无法检查：{reason}", "it cannot be examined: {reason}")
+    hint = Text(
+        "检查网址、密钥、金税卡和根证书；要求见手册“另写一个税局或客户端”",
+        "check address, key, card and root; the manual's page about writing another bureau says what is needed",
+    )
+
+
 class NotInitialised(ConfigurationError):
     """No `init` yet in this home."""
 

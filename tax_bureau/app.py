@@ -132,7 +132,7 @@ class _Gateway:
         promised = request.body_sha256()
         part = _part(request, promised) if request.header("content-range") else None
         limit = part.size if part is not None else MAX_FILE_BYTES
-        _check_length(request, limit)
+        _check_length(request, limit, _too_large(limit) if part is None else _not_that_long())
         digest = _digest(http)
         try:
             with self._gate.upload():
@@ -208,7 +208,7 @@ class _Gateway:
         """Take an `.ack`."""
         request = _received(http)
         promised = request.body_sha256()
-        _check_length(request, MAX_TEXT_BYTES)
+        _check_length(request, MAX_TEXT_BYTES, _too_large(MAX_TEXT_BYTES))
         key = await self._admit(http, request)
         digest = _digest(http)
         body = await _small_body(http, MAX_TEXT_BYTES, promised)
@@ -303,13 +303,13 @@ def _not_that_long() -> Refusal:
     )
 
 
-def _check_length(request: Request, limit: int) -> None:
-    """Refuse a body that says itself that it is too large, before reading any of it."""
+def _check_length(request: Request, limit: int, refusal: Refusal) -> None:
+    """Refuse a body that says itself that it is longer than it may be, before reading any of it."""
     length = request.header("content-length")
     if length and (not length.isascii() or not length.isdigit()):
         raise Refusal(Kind.BAD_REQUEST, Text("Content-Length 无效", "Content-Length is invalid"))
     if length and (len(length) > 15 or int(length) > limit):
-        raise _too_large(limit)
+        raise refusal
 
 
 def _too_large(limit: int) -> Refusal:

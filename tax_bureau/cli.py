@@ -30,6 +30,8 @@ from shared.text.system import os_reason
 from tax_bureau.admission import Limits
 from tax_bureau.audit import By, Entry
 from tax_bureau.authority import month_text, next_month
+from tax_bureau.conformance_verbs import add_conformance_verb
+from tax_bureau.fault_verbs import add_fault_verbs
 from tax_bureau.figures import MAX_BYTES, parse_figures
 from tax_bureau.home import Bureau, init_bureau, open_bureau
 from tax_bureau.issue import KeyType, certificate_pem
@@ -42,6 +44,8 @@ program = Program(
     "tax-bureau", Text("税渡 参考税局：证书、发卡、开户、申报、受理报税", "taxferry, the reference gateway of a bureau")
 )
 add_standard_verbs(program)
+add_fault_verbs(program)
+add_conformance_verb(program)
 
 _STATES: Final = {
     "stored": Text("待审", "to be judged"),

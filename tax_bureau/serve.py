@@ -26,6 +26,7 @@ from tax_bureau.access import AccessLog
 from tax_bureau.admission import Limits
 from tax_bureau.app import make_app
 from tax_bureau.home import Bureau
+from tax_bureau.misbehaving import KnownLine, Misbehaving
 
 _START_SECONDS: Final = 30.0
 _SHUTDOWN_SECONDS: Final = 10
@@ -109,7 +110,8 @@ def serve(
     log = AccessLog(how.access_log) if how.access_log is not None else None
     http = uvicorn.Server(
         uvicorn.Config(
-            make_app(bureau, limits=how.limits, log=log),
+            Misbehaving(make_app(bureau, limits=how.limits, log=log), bureau),
+            http=KnownLine,
             ssl_certfile=how.certificate,
             ssl_keyfile=how.key,
             log_level="warning",

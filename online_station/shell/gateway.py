@@ -458,6 +458,9 @@ class HttpGateway:
         if answer.status >= 500:
             # A gateway in front may have given up on a bureau that has the report: that is no answer about it.
             raise OutcomeUnknown(report=what[:12], retry_after=_retry_after(answer))
+        if _is_problem(answer) and _problem(answer).get("type", "").endswith("nonce-replayed"):
+            # This very request was there before: something on the way sent it twice. The first one had an answer.
+            raise OutcomeUnknown(report=what[:12])
         if not _is_problem(answer):
             raise NotTheBureau(
                 host=self.name,
@@ -593,4 +596,10 @@ _WHY: Final = {
     "ProxyError": Text("代理不可用", "the proxy does not work"),
     "SSLError": Text("TLS 证书不被信任", "the TLS certificate is not trusted"),
     "InvalidURL": Text("网址不能使用", "the address cannot be used"),
+    "ConnectionError": Text("还没答复，连接就断了", "the connection closed before there was an answer"),
+    "ProtocolError": Text("还没答复，连接就断了", "the connection closed before there was an answer"),
+    "ReadTimeout": Text("等不到答复", "no answer in time"),
+    "ReadTimeoutError": Text("等不到答复", "no answer in time"),
+    "ChunkedEncodingError": Text("答复没有收完，连接就断了", "the connection closed in the middle of the answer"),
+    "ContentDecodingError": Text("答复太大或太慢", "the answer is too large or too slow"),
 }
