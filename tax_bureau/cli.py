@@ -982,18 +982,35 @@ def rejudge(context: Context, id: str, operator: str, reason: str) -> Outcome:  
 @program.verb(
     "renew-key",
     Text(
-        "更换税局密钥，公布新的信任文件\n\n换信封密钥后，用旧公钥加密的报告打不开（2734，0x82040010）。",
+        "更换税局密钥，公布新的信任文件\n\n换信封密钥后，用旧公钥加密的报告打不开（2734，0x82040010），除非给出 --accept-old-for。",
         "put a new key of the bureau in force and publish it\n\nWhat was sealed to an old envelope key opens no more "
-        "(2734, 0x82040010).",
+        "(2734, 0x82040010), unless --accept-old-for is given.",
     ),
     argument("name", type=click.Choice(["envelope", "result", "trust"]), help=Text("哪一把", "which one")),
     _key_type_option(),
+    option(
+        "--accept-old-for",
+        type=click.FloatRange(0, 400 * 86400),
+        default=0.0,
+        metavar="SECONDS",
+        help=Text(
+            "信封密钥：旧密钥还收多少秒；到期后执行 publish",
+            "envelope: how long the old key still opens reports; publish when that is over",
+        ),
+    ),
     *_who(reason_required=True),
 )
-def renew_key(context: Context, name: KeyName, key_type: KeyType, operator: str, reason: str) -> Outcome:
+def renew_key(
+    context: Context, name: KeyName, key_type: KeyType, accept_old_for: float, operator: str, reason: str
+) -> Outcome:
     """Renew a key."""
+    if accept_old_for and name != "envelope":
+        raise UsageError(
+            reason=Text("--accept-old-for 只用于 envelope", "--accept-old-for belongs to envelope"),
+            command="tax-bureau renew-key",
+        )
     by = _by_with_reason(operator, reason, "renew-key")
-    certificate, version = _open_to_change(context).trust.renew(name, key_type, by)
+    certificate, version = _open_to_change(context).trust.renew(name, key_type, by, accept_old_for=accept_old_for)
     found = fingerprint_of(certificate)
     return Outcome(
         {"name": name, "fingerprint": found, "trust_version": version},

@@ -23,11 +23,21 @@ from shared.clock import CHINA, Clock, format_time
 from shared.envelope.opening import ProvenReport, open_report, prove_report
 from shared.envelope.roles import fingerprint
 from shared.envelope.textsign import sign_text
-from shared.errors import AckInvalid, FormatError, NotFound, ReportContentInvalid, ReportInvalid, TrustError, WrongState
+from shared.errors import (
+    AckInvalid,
+    FormatError,
+    NotFound,
+    ReportContentInvalid,
+    ReportInvalid,
+    ReportNotForUs,
+    TrustError,
+    WrongState,
+)
 from shared.faults.catalogue import find
 from shared.faults.model import Resend
 from shared.ids import Nonce, ReportDigest
 from shared.jobs.rows import Claim, worker_name
+from shared.keys.port import Decrypter
 from shared.model.ack import Ack, prove_ack
 from shared.model.receipt import Receipt, render_receipt
 from shared.model.report import PublicHeader
@@ -476,10 +486,25 @@ class Desk:
 
     def _examine(self, report: Report, now: datetime, stopped: Callable[[], bool]) -> Examination:
         """Open a report and read it once; what is wrong with it is part of the answer."""
+        openers = self._keyring.openers(now)
+        # A key that was renewed opens reports for a while: the first one to which the report is sealed does it.
+        for opener in openers[:-1]:
+            examination = self._examine_with(opener, report, now, stopped)
+            if examination is not None:
+                return examination
+        examination = self._examine_with(openers[-1], report, now, stopped)
+        return examination or Examination(fault="envelope", reason=ReportNotForUs().text.zh)
+
+    def _examine_with(
+        self, opener: Decrypter, report: Report, now: datetime, stopped: Callable[[], bool]
+    ) -> Examination | None:
+        """Examine a report with one key; None if it is not sealed to that one."""
         with self._spool.path(report.digest).open("rb") as file:
             try:
-                with open_report(file, self._keyring.store, self._keyring.envelope, at=now) as opened:
+                with open_report(file, self._keyring.store, opener, at=now) as opened:
                     reading = read_content(opened.proven.header, _until(stopped, opened.rows()))
+            except ReportNotForUs:
+                return None
             except ReportContentInvalid as error:
                 return Examination(fault="content", reason=clean_value(error.text.zh), code=error.code)
             except ReportInvalid as error:

@@ -44,6 +44,7 @@ _LEAF_LIFE: Final = timedelta(days=10 * 365)
 _CRL_LIFE: Final = timedelta(days=400)
 
 _CURRENT: Final = "current.json"
+_FORMER: Final = "former.json"
 _T = TypeVar("_T")
 KeyName = Literal["result", "envelope", "trust"]
 _LEAVES: Final[Mapping[KeyName, Role]] = {
@@ -68,6 +69,19 @@ def leaf_validity(now: datetime) -> Validity:
 
 
 @dataclass(frozen=True)
+class Former:
+    """An envelope key that was renewed.
+
+    Attributes:
+        key: The key.
+        until: POSIX seconds until which it opens reports.
+    """
+
+    key: SoftDecrypter
+    until: float
+
+
+@dataclass(frozen=True)
 class Keyring:
     """The bureau's keys, loaded.
 
@@ -79,6 +93,7 @@ class Keyring:
         result: Signs results and receipts.
         trust: Signs trust files.
         envelope: Opens reports.
+        former: Envelope keys that are in force no more and still open reports for a while, the newest first.
     """
 
     root: x509.Certificate
@@ -88,6 +103,12 @@ class Keyring:
     result: SoftSigner
     trust: SoftSigner
     envelope: SoftDecrypter
+    former: tuple[Former, ...] = ()
+
+    def openers(self, now: datetime) -> tuple[SoftDecrypter, ...]:
+        """Return the keys that open reports now, the one in force first."""
+        at = now.timestamp()
+        return (self.envelope, *(each.key for each in self.former if at <= each.until))
 
     @property
     def store(self) -> TrustStore:
@@ -158,6 +179,10 @@ def load_keyring(folder: Path) -> Keyring:
         result=SoftSigner(_key(folder, result), _certificate(folder, result), (issuing,)),
         trust=SoftSigner(_key(folder, trust), _certificate(folder, trust), (issuing,)),
         envelope=SoftDecrypter(_key(folder, envelope), _certificate(folder, envelope)),
+        former=tuple(
+            Former(SoftDecrypter(_key(folder, name), _certificate(folder, name)), until)
+            for name, until in reversed(_former(folder))
+        ),
     )
 
 
@@ -182,8 +207,18 @@ class KeyringOnDisk:
         return self._keyring
 
 
-def renew_key(folder: Path, name: KeyName, key_type: KeyType, now: datetime) -> x509.Certificate:
-    """Put a new key of the bureau in force; return its certificate. The old one is kept and no longer used."""
+def renew_key(
+    folder: Path, name: KeyName, key_type: KeyType, now: datetime, *, accept_old_for: float = 0.0
+) -> x509.Certificate:
+    """Put a new key of the bureau in force; return its certificate. The old one is kept and no longer used.
+
+    Args:
+        folder: Where the keys lie.
+        name: Which one.
+        key_type: Of the new key.
+        now: The present.
+        accept_old_for: Seconds for which an old envelope key still opens reports.
+    """
     role = _LEAVES[name]
     issuing, issuing_key = _certificate(folder, "issuing"), _key(folder, "issuing")
     key, leaf = new_key(key_type), leaf_validity(now)
@@ -198,6 +233,10 @@ def renew_key(folder: Path, name: KeyName, key_type: KeyType, now: datetime) -> 
     )
     stem = _vacant(folder, name, ".key")
     _write(folder, stem, certificate, key)
+    if accept_old_for and name == "envelope":
+        # Before the new key is in force: an interruption leaves an old key that is accepted and still the only one.
+        kept = [*_former(folder), (_current(folder).get(name, name), now.timestamp() + accept_old_for)]
+        write_durably(folder / _FORMER, json.dumps(kept).encode(), mode=0o600)
     _put_in_force(folder, {name: stem})
     return certificate
 
@@ -242,6 +281,18 @@ def _current(folder: Path) -> Mapping[str, str]:
             reason=Text(f"密钥文件 {folder / _CURRENT} 已损坏", f"key file {folder / _CURRENT} is damaged")
         ) from None
     return {str(name): Path(str(stem)).name for name, stem in found.items()}
+
+
+def _former(folder: Path) -> list[tuple[str, float]]:
+    try:
+        found = json.loads((folder / _FORMER).read_text(encoding="utf-8"))
+        return [(Path(str(name)).name, float(until)) for name, until in found]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError):
+        raise ConfigurationError(
+            reason=Text(f"密钥文件 {folder / _FORMER} 已损坏", f"key file {folder / _FORMER} is damaged")
+        ) from None
 
 
 def _put_in_force(folder: Path, stems: Mapping[str, str]) -> None:

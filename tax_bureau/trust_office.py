@@ -29,6 +29,8 @@ from tax_bureau.keyring import KeyName, Keyring, renew_key, renew_lists
 from tax_bureau.store import Store, Transaction
 
 _CALENDAR_MONTHS: Final = 14
+_MOST_KEYS: Final = 8
+"""Certificates of a role in one trust file (TRUST-2)."""
 
 
 class TrustOffice:
@@ -50,12 +52,15 @@ class TrustOffice:
         with self._store.write() as tx:
             return self._publish(tx, by)
 
-    def renew(self, name: KeyName, key_type: KeyType, by: By = PROGRAM) -> tuple[x509.Certificate, int]:
+    def renew(
+        self, name: KeyName, key_type: KeyType, by: By = PROGRAM, *, accept_old_for: float = 0.0
+    ) -> tuple[x509.Certificate, int]:
         """Put a new key of the bureau in force and publish it; return its certificate and the trust file's version.
 
-        The old envelope key opens nothing from then on: what was sealed to it gets 2734 (0x82040010).
+        An old envelope key is published beside the new one and opens reports for `accept_old_for` seconds; after them
+        what was sealed to it gets 2734 (0x82040010), and `publish` takes it out of the trust file.
         """
-        certificate = renew_key(self._folder, name, key_type, self._clock.now())
+        certificate = renew_key(self._folder, name, key_type, self._clock.now(), accept_old_for=accept_old_for)
         with self._store.write() as tx:
             self._book.write(tx, by, "renew-key", name, fingerprint=fingerprint(certificate))
             return certificate, self._publish(tx, by)[0]
@@ -151,7 +156,7 @@ def trust_file(
         intermediates=(keyring.issuing,),
         certificates={
             Role.BUREAU_RESULT: (keyring.result.certificate,),
-            Role.BUREAU_ENVELOPE: (keyring.envelope.certificate,),
+            Role.BUREAU_ENVELOPE: tuple(opener.certificate for opener in keyring.openers(now))[:_MOST_KEYS],
             Role.TRUST: (keyring.trust.certificate,),
         },
         crls=keyring.crls,
