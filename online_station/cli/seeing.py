@@ -286,6 +286,9 @@ def show(context: Context, wanted: str, qr: Path | None) -> Outcome:
         lines.append(Text(f"受理回执：{row.snapshot.receipt_no}", f"receipt: {row.snapshot.receipt_no}"))
     if fault is not None:
         lines.extend(faults.describe(fault))
+    elif row.state in (OnlineState.ANSWERED, OnlineState.STAGED) and row.snapshot.message:
+        said = row.snapshot.message  # a success with words: its lock date is a forecast, say
+        lines.append(Text(f"税局说明：{said}", f"the bureau says: {said}"))
     if archive is not None:
         lines.append(Text(f"归档：{archive}（archive show 查看全过程）", f"archive: {archive} (see archive show)"))
     told = [(leg.at, _leg_line(leg)) for leg in legs if leg.leg == CAME]

@@ -55,8 +55,8 @@ _UNFINISHED: Final = frozenset(OnlineState) - ONLINE_TERMINAL
 def _exit_code(done: Pass) -> ExitCode:
     """Return what a pass came to as an exit status: the way to the bureau counts, a report's own state does not."""
     for kind, code in (
-        (BureauUnreachable, ExitCode.BUREAU_UNREACHABLE),
         (OutcomeUnknown, ExitCode.OUTCOME_UNKNOWN),
+        (BureauUnreachable, ExitCode.BUREAU_UNREACHABLE),
         (BureauBusy, ExitCode.BUREAU_BUSY),
     ):
         if any(isinstance(p, kind) for p in done.problems):
