@@ -40,7 +40,7 @@ REASONS: Final[dict[str, Text]] = {
     **{f"GW-{n}": _LATER for n in (4, 5, 10, 11, 13, 15, 20, 21, 22, 23, 24, 25, 26, 27, 30, 31, 32, 33, 34, 36)},
     "GW-14": _NEEDS_OTHER,
     "GW-17": Text("要把税局压满才看得出", "only a bureau that is full would show it"),
-    "GW-18": _LATER,
+    "GW-18": Text("是为了查日志方便，没有也不影响报税", "eases the reading of logs, and changes nothing for a report"),
     "GW-19": Text("排队的长短从外面看不出", "how long the queue is cannot be seen from outside"),
     "GW-35": _NEEDS_OTHER,
     "GW-37": _TAKES_DAYS,
