@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN    := $(VENV)/bin
 SOURCES := shared offline_station online_station tax_bureau tests benchmarks docs
 
-.PHONY: help setup demo test long reliability fmt lint types contracts docs pages bench check
+.PHONY: help setup demo test long reliability fmt lint types contracts docs pages pictures bench check
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 setup: $(VENV)/.ready  ## make .venv with everything in it
@@ -30,10 +30,13 @@ docs: $(VENV)/.ready-docs  ## the manual, into build/docs; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 pages: setup     ## rewrite the manual's pages that come from the code
 	$(BIN)/python -m docs.generate
+pictures: setup  ## take the manual's pictures of the pages anew; needs chromium
+	TAXFERRY_PICTURES=1 $(BIN)/python -m pytest -q tests/browser/test_pictures.py
 bench: setup     ## memory and speed, with a million invoices and a thousand reports
 	$(BIN)/python -m benchmarks.envelope
 	$(BIN)/python -m benchmarks.ledger
 	$(BIN)/python -m benchmarks.stick
+	$(BIN)/python -m benchmarks.pages
 check: lint types contracts test docs  ## everything that a change must pass
 
 $(VENV)/.ready: pyproject.toml

@@ -17,10 +17,11 @@ from offline_station.core.next_action import Situation, age_in_words, next_actio
 from offline_station.ledger.export import export_invoices
 from offline_station.ledger.store import InvoiceFilter
 from offline_station.shell import visit
-from offline_station.shell.arrivals import Arrival
+from offline_station.shell.arrivals import Arrival, read_ordinary
 from offline_station.shell.doctor import MEMORY_LOST, examine_station
 from offline_station.shell.home import Home
 from offline_station.shell.journal import export_log
+from offline_station.shell.operators import ROLES, Operators, Right, Role, require
 from offline_station.shell.scanning import scan as scan_codes
 from offline_station.shell.station import PROGRAM, Answer, Refusal, Station
 from offline_station.shell.store import Event, ReportLife
@@ -38,7 +39,7 @@ from shared.cli import (
     stopping,
 )
 from shared.clock import Clock, SystemClock, format_time, readable_time
-from shared.errors import ExitCode, NotInitialised, StationBusy, TaxferryError, UsageError
+from shared.errors import ExitCode, FileMissing, NotInitialised, StationBusy, TaxferryError, UsageError
 from shared.faults import find
 from shared.ids import taxpayer_id_warning
 from shared.medium.attend import attend
@@ -56,6 +57,7 @@ program = Program(
 clock: Clock = SystemClock()
 
 _CLOCK_TOLERANCE_SECONDS: Final = 300
+_MAX_PASSWORD_BYTES: Final = 4096
 _STATES: Final = {
     "to-copy": Text("待抄税", "to copy"),
     "copied": Text("已抄税，待报税", "copied, to be reported"),
@@ -110,6 +112,58 @@ def _warnings(station: Station, reading: CardReading) -> list[Text]:
             )
         )
     return found
+
+
+# Who acts
+
+
+def _who_acts() -> list[click.Parameter]:
+    return [
+        option(
+            "--operator", metavar="NAME", help=Text("由谁操作（设置了操作员时）", "who acts, where there are operators")
+        ),
+        option(
+            "--password-file",
+            type=FILE,
+            metavar="FILE",
+            help=Text(
+                "存有其密码的文件；不给时在终端询问", "a file with the password; asked for on a terminal otherwise"
+            ),
+        ),
+    ]
+
+
+def _prove_operator(context: Context, name: str | None, password_file: Path | None, right: Right) -> str:
+    """Return who acts, having proven it; nobody has to where there are no operators.
+
+    Raises:
+        NotAllowed: They may not do this.
+        SignInRefused: It is not them.
+        UsageError: They have to be named.
+    """
+    operators = Operators(_home(context).operators)
+    if not operators.any:
+        return ""
+    if name is None:
+        why = Text("设置了操作员：请用 --operator 写明由谁操作", "there are operators: say with --operator who acts")
+        raise UsageError(reason=why, command=PROGRAM)
+    found = operators.prove(name, _password(context, password_file, Text("密码", "Password")), clock.now())
+    require(found, right)
+    return found.name
+
+
+def _password(context: Context, file: Path | None, prompt: Text, *, twice: bool = False) -> str:
+    if file is not None:
+        data = read_ordinary(file, _MAX_PASSWORD_BYTES, follow=True)
+        if data is None:
+            raise FileMissing(what=file)
+        return data.decode("utf-8-sig", "replace").rstrip("\r\n")
+    if context.json or sys.stdin is None or not sys.stdin.isatty():
+        why = Text(
+            "缺少 --password-file（没有终端可以询问密码）", "--password-file is missing: there is no terminal to ask on"
+        )
+        raise UsageError(reason=why, command=PROGRAM)
+    return str(click.prompt(str(prompt), hide_input=True, confirmation_prompt=twice, err=True))
 
 
 # init
@@ -683,6 +737,9 @@ def _verdict(answer: Answer) -> tuple[dict[str, object], list[Text]]:
         lines.append(Text(f"报税成功：{found.name.in_words.zh}", f"success: {found.name.in_words.en}"))
         if found.lock_date is not None:
             lines.append(Text(f"清卡后锁死日期 {found.lock_date}", f"lock date after clearing: {found.lock_date}"))
+        if found.message:
+            # In a success the bureau's words are about its days: a lock date that nobody has published yet, say.
+            lines.append(Text(f"税局说明：{found.message}", f"the bureau says: {found.message}"))
     else:
         lines.append(
             Text(
@@ -781,10 +838,14 @@ def _most_telling(refused: Sequence[Refusal]) -> list[Refusal]:
         "清卡操作：先备份，再用报税成功的结果清卡，写出清卡回执（.ack）",
         "back up, clear the card with the proven success, and write the clear receipt (.ack)",
     ),
+    *_who_acts(),
 )
-def clear(context: Context) -> Outcome:
+def clear(context: Context, operator: str | None, password_file: Path | None) -> Outcome:
     """Clear the card."""
+    by = _prove_operator(context, operator, password_file, Right.CLEAR)
     with _open(context) as station:
+        if by:
+            station.store.note(clock.now(), "operator", name=by, action="clear")
         done = station.clear()
         reading = station.read()
         next_one = station.next_action(reading)
@@ -1221,11 +1282,15 @@ def backup(context: Context, file: Path | None) -> Outcome:
         "数据恢复：先验证备份，再恢复；金税卡不会回退", "prove a backup, then restore it; the card is never rolled back"
     ),
     argument("file", type=FILE, help=Text("备份文件", "the backup")),
+    *_who_acts(),
 )
-def restore(context: Context, file: Path) -> Outcome:
+def restore(context: Context, file: Path, operator: str | None, password_file: Path | None) -> Outcome:
     """Restore a backup."""
+    by = _prove_operator(context, operator, password_file, Right.MANAGE)
     done, kept, behind = Station.restore(_home(context), file, clock)
     with _open(context) as station:
+        if by:
+            station.store.note(clock.now(), "operator", name=by, action="restore")
         next_one = station.next_action()
     made_at = done.made_at[:19].replace("T", " ")
     lines = [
@@ -1255,6 +1320,185 @@ def log_export(context: Context, file: Path | None) -> Outcome:
         next_one = station.next_action()
     line = Text(f"{count} 条日志已导出到 {path}", f"{count} entries are in {path}")
     return Outcome({"file": str(path), "entries": count}, [line], next_one)
+
+
+# operators, serve
+
+
+people = program.group(
+    "operators", Text("用户管理：管理员、操作员、密码、清卡权限", "administrators, operators, passwords, rights")
+)
+_NAME: Final = Text("姓名", "the name")
+_NEW_PASSWORD: Final = option(
+    "--new-password-file",
+    type=FILE,
+    metavar="FILE",
+    help=Text("存有新密码的文件；不给时在终端询问", "a file with the new password; asked for on a terminal otherwise"),
+)
+
+
+def _people_outcome(operators: Operators, lines: Sequence[Text]) -> Outcome:
+    known = operators.all()
+    data = {
+        "items": [
+            {"name": one.name, "role": one.role.value, "may_clear": one.may(Right.CLEAR), "since": one.since}
+            for one in known
+        ]
+    }
+    return Outcome(data, lines)
+
+
+@people.verb("list", Text("查看操作员", "show who works here"))
+def operators_list(context: Context) -> Outcome:
+    """Show the operators."""
+    operators = Operators(_home(context).operators)
+    lines = [
+        Text(
+            f"{one.name}  {ROLES[one.role].zh}  {'可以清卡' if one.may(Right.CLEAR) else '不可以清卡'}",
+            f"{one.name}  {ROLES[one.role].en}  {'may clear' if one.may(Right.CLEAR) else 'may not clear'}",
+        )
+        for one in operators.all()
+    ]
+    none = Text("没有设置操作员：不需要登录", "there are no operators: nobody has to sign in")
+    return _people_outcome(operators, lines or [none])
+
+
+@people.verb(
+    "add",
+    Text(
+        "添加管理员或操作员；第一个是管理员，管理员和操作员不能同名", "add somebody; the first one is an administrator"
+    ),
+    argument("name", help=_NAME),
+    option(
+        "--role",
+        type=click.Choice([role.value for role in Role]),
+        default=Role.OPERATOR.value,
+        help=Text("administrator 管理员，operator 操作员", "what they are"),
+    ),
+    option("--may-clear", is_flag=True, help=Text("可以清卡", "they may clear the card")),
+    _NEW_PASSWORD,
+    *_who_acts(),
+)
+def operators_add(
+    context: Context,
+    name: str,
+    role: str,
+    may_clear: bool,
+    new_password_file: Path | None,
+    operator: str | None,
+    password_file: Path | None,
+) -> Outcome:
+    """Add somebody."""
+    with _open(context) as station:
+        by = _prove_operator(context, operator, password_file, Right.MANAGE)
+        operators = Operators(_home(context).operators)
+        password = _password(context, new_password_file, Text("新密码", "New password"), twice=True)
+        made = operators.add(name, Role(role), password, clock.now(), may_clear=may_clear)
+        station.store.note(clock.now(), "operator-added", name=by, who=made.name, role=made.role.value)
+    kind = ROLES[made.role]
+    return _people_outcome(operators, [Text(f"已添加{kind.zh}“{made.name}”", f"added: {made.name} ({kind.en})")])
+
+
+@people.verb("remove", Text("删除管理员或操作员", "remove somebody"), argument("name", help=_NAME), *_who_acts())
+def operators_remove(context: Context, name: str, operator: str | None, password_file: Path | None) -> Outcome:
+    """Remove somebody."""
+    with _open(context) as station:
+        by = _prove_operator(context, operator, password_file, Right.MANAGE)
+        operators = Operators(_home(context).operators)
+        gone = operators.remove(name)
+        station.store.note(clock.now(), "operator-removed", name=by, who=gone.name)
+    return _people_outcome(operators, [Text(f"已删除“{gone.name}”", f"removed: {gone.name}")])
+
+
+@people.verb(
+    "password",
+    Text("重设一个人的密码", "give somebody a new password"),
+    argument("name", help=_NAME),
+    _NEW_PASSWORD,
+    *_who_acts(),
+)
+def operators_password(
+    context: Context, name: str, new_password_file: Path | None, operator: str | None, password_file: Path | None
+) -> Outcome:
+    """Set a password."""
+    with _open(context) as station:
+        by = _prove_operator(context, operator, password_file, Right.MANAGE)
+        operators = Operators(_home(context).operators)
+        operators.set_password(name, _password(context, new_password_file, Text("新密码", "New password"), twice=True))
+        station.store.note(clock.now(), "operator-password", name=by, who=name)
+    return _people_outcome(operators, [Text(f"“{name}”的密码已改", f"the password of {name} is changed")])
+
+
+@people.verb(
+    "allow",
+    Text("允许或不许一名操作员清卡", "let an operator clear the card, or not"),
+    argument("name", help=_NAME),
+    option("--clear/--no-clear", "may_clear", default=True, help=Text("可以清卡，或不可以", "may clear, or may not")),
+    *_who_acts(),
+)
+def operators_allow(
+    context: Context, name: str, may_clear: bool, operator: str | None, password_file: Path | None
+) -> Outcome:
+    """Change a right."""
+    with _open(context) as station:
+        by = _prove_operator(context, operator, password_file, Right.MANAGE)
+        operators = Operators(_home(context).operators)
+        changed = operators.allow_clearing(name, may_clear)
+        station.store.note(clock.now(), "operator-rights", name=by, who=changed.name, may_clear=may_clear)
+    word = Text("可以清卡" if may_clear else "不可以清卡", "may clear" if may_clear else "may not clear")
+    return _people_outcome(operators, [Text(f"“{changed.name}”{word.zh}", f"{changed.name} {word.en}")])
+
+
+@program.verb(
+    "serve",
+    Text(
+        "打开页面：只在本机 127.0.0.1，不经过网络；直到停止\n\n自动打开浏览器；已经开着时只打开新的窗口。",
+        "the page, on 127.0.0.1 of this PC only; until stopped\n\nOpens a browser; if it runs already, only a new window.",
+    ),
+    option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=0,
+        help=Text("端口；默认自动选", "the port; a free one by default"),
+    ),
+    option(
+        "--browser/--no-browser",
+        default=True,
+        help=Text("打开浏览器，或只显示地址", "open a browser, or only print the address"),
+    ),
+)
+def serve(context: Context, port: int, browser: bool) -> Outcome:
+    """Serve the page until SIGTERM or Ctrl-C."""
+    from offline_station.web.serve import Served, serve_pages  # no other verb knows the page
+
+    stop = threading.Event()
+    where: list[Served] = []
+
+    def ready(served: Served) -> None:
+        where.append(served)
+        context.emit({"event": "ready", "url": served.url, "address": served.address, "elsewhere": served.elsewhere})
+        if served.elsewhere:
+            context.say(Text(f"页面已经开着：{served.address}", f"the page is open already: {served.address}"))
+        else:
+            context.say(
+                Text(
+                    f"页面在 {served.address}，只有本机可以打开（Ctrl-C 停止）",
+                    f"the page is at {served.address}, for this PC only (Ctrl-C stops)",
+                )
+            )
+        if not served.opened:
+            context.say(
+                Text(
+                    f"请在浏览器中打开（10 分钟内有效，只能用一次）：\n{served.url}",
+                    f"open this in a browser (good for 10 minutes, and once):\n{served.url}",
+                )
+            )
+
+    with stopping(stop):
+        serve_pages(_home(context), clock, port=port, browser=browser, ready=ready, stop=stop)
+    if where and where[0].elsewhere:
+        return Outcome({"event": "elsewhere", "address": where[0].address}, [])
+    return Outcome({"event": "stopped"}, [Text("页面已关闭；数据都已保存", "the page is closed; everything is saved")])
 
 
 @program.verb(

@@ -740,6 +740,31 @@ class ClockSkew(BureauRefused):
     hint = Text("校准本机的日期、时间和时区，然后再试", "set this PC's date, time and time zone, then try again")
 
 
+class AuditBroken(TaxferryError):
+    """The record of what people did at the bureau is not what was written."""
+
+    code = "B4210"
+    message = Text("审计记录被动过：{reason}", "the audit record was tampered with: {reason}")
+    safe = Text(
+        "没有改动任何数据；报告和结果不受影响", "nothing was changed by looking; reports and results are as they were"
+    )
+    hint = Text(
+        "保存 bureau.db 和检查点的副本，与最近的备份比对，并查明是谁、何时写过数据库",
+        "keep a copy of bureau.db and of the checkpoints, compare with the latest backup, and find out who wrote to the database",
+    )
+
+
+class CheckpointInvalid(FormatError):
+    """A file that is no checkpoint of the audit record."""
+
+    code = "B4211"
+    message = Text("不是有效的审计检查点：{reason}", "it is no valid checkpoint of the audit record: {reason}")
+    hint = Text(
+        "给出由 audit checkpoint --out 写出的文件，不要用编辑器另存",
+        "give a file that audit checkpoint --out has written, and do not save it from an editor",
+    )
+
+
 class StillProcessing(BureauError):
     """The answer was asked for too early: a `Y`."""
 
@@ -799,6 +824,35 @@ class RegisterInvalid(ConfigurationError):
         """Name the row, counted from 1; 0 is the list as a whole."""
         where = Text(f"，第 {row} 行", f", row {row}") if row else Text("", "")
         super().__init__(**({"row": row, "where": where} | context))
+
+
+class ExpectedFailuresInvalid(ConfigurationError):
+    """A file of expected failures that names what is not examined."""
+
+    code = "B5040"
+    message = Text(
+        "预期失败清单第 {row} 行“{what}”不是本套检查的要求编号",
+        "line {row} of the expected failures, '{what}', is no requirement that is examined",
+    )
+    hint = Text(
+        "每行一个编号，如 GW-31；# 之后是备注。编号见 conformance --requirements",
+        "one number a line, such as GW-31; # begins a remark. conformance --requirements lists them",
+    )
+
+    def __init__(self, *, row: int = 0, what: str = "", **context: object) -> None:
+        """Name the line, counted from 1."""
+        super().__init__(**({"row": row, "what": what} | context))
+
+
+class CannotExamine(ConfigurationError):
+    """What a conformance check needs is not there."""
+
+    code = "B5041"
+    message = Text("无法检查：{reason}", "it cannot be examined: {reason}")
+    hint = Text(
+        "检查网址、密钥、金税卡和根证书；要求见手册“另写一个税局或客户端”",
+        "check address, key, card and root; the manual's page about writing another bureau says what is needed",
+    )
 
 
 class NotInitialised(ConfigurationError):
@@ -906,6 +960,48 @@ class StoreUnreachable(StationError):
     )
 
 
+class MetricsUnavailable(ConfigurationError):
+    """The address for metrics and health cannot be listened on."""
+
+    code = "B5021"
+    message = Text("指标地址 {address} 用不了：{reason}", "metrics cannot be served at {address}: {reason}")
+    safe = Text("服务没有启动，数据没有改动", "the service was not started, and no data was changed")
+    hint = Text(
+        "换一个端口（例如 run --metrics 127.0.0.1:9465），或不带 --metrics 启动",
+        "name another port (like run --metrics 127.0.0.1:9465), or start without --metrics",
+    )
+
+
+class RobotInvalid(ConfigurationError):
+    """Where alarms are to be sent to cannot be used."""
+
+    code = "B5022"
+    message = Text("告警的接收地址不能使用：{reason}", "alarms cannot be sent there: {reason}")
+    safe = Text("原来的设置没有改动", "what was set before is unchanged")
+    hint = Text(
+        "按上面的原因改正后再执行 alarms set；地址从群机器人的设置页复制",
+        "correct what is named above and run alarms set again; copy the address from the robot's page of settings",
+    )
+
+
+class RobotSilent(StationError):
+    """A robot did not take a message."""
+
+    code = "B5023"
+    message = Text("“{robot}”没有收下消息：{reason}", "'{robot}' did not take the message: {reason}")
+    safe = Text("告警都还在，服务会再送", "the alarms are kept, and the service sends them again")
+    hint = Text(
+        "检查地址、密钥和本机能否上网，改正后再执行 alarms test",
+        "check the address, the secret and this PC's Internet, then run alarms test again",
+    )
+
+    @property
+    def reason(self) -> Text:
+        """Why, without naming the robot again."""
+        reason = self.context.get("reason")
+        return reason if isinstance(reason, Text) else Text(str(reason), str(reason))
+
+
 class InternalError(StationError):
     """A defect of the program itself, caught at its outermost edge."""
 
@@ -919,6 +1015,69 @@ class InternalError(StationError):
         "再执行一次；若仍出错，请把记录和版本号（--version）交给维护人员",
         "run it again; if it fails again, give the record and the version (--version) to the maintainers",
     )
+
+
+class PageNotServed(ConfigurationError):
+    """The local page cannot be served."""
+
+    code = "B5050"
+    message = Text("不能在本机端口 {port} 上打开页面：{reason}", "the page cannot be served on port {port}: {reason}")
+    hint = Text(
+        "换一个端口（--port），或不写端口，由程序自动选一个",
+        "name another port (--port), or none: a free one is taken then",
+    )
+
+
+class PageBusy(StationError):
+    """Another piece of work that this page started is under way."""
+
+    code = "B5051"
+    message = Text("正在进行“{what}”{who}，请等它完成", "'{what}'{who} is under way: wait until it is done")
+    safe = Text("刚才要求的没有开始，没有改动任何内容", "what was asked for was not begun, and nothing was changed")
+    hint = Text("等它完成后再点一次", "press the button again once it is done")
+
+
+class FormExpired(StationError):
+    """A form without its token: an old window, or another site."""
+
+    code = "B5052"
+    message = Text("这个窗口的内容已过时，没有执行", "this window is out of date; nothing was done")
+    hint = Text("回到首页再操作一次", "go to the first page and do it again")
+
+
+class PageUnknown(StationError):
+    """No page has this address."""
+
+    code = "B5053"
+    message = Text("没有这个页面，或它的内容已不在", "there is no such page, or what it showed is gone")
+    hint = Text("回到首页", "go to the first page")
+
+
+class OperatorInvalid(StationError):
+    """An operator cannot be set up like this."""
+
+    code = "B5054"
+    message = Text("不能这样设置操作员：{reason}", "an operator cannot be set up like this: {reason}")
+    safe = Text("操作员没有改动", "no operator was changed")
+    hint = Text("按上面的原因改正后再试", "correct what is named above and try again")
+
+
+class SignInRefused(StationError):
+    """Wrong name or password, or too many attempts."""
+
+    code = "B5055"
+    message = Text("没有登录：{reason}", "not signed in: {reason}")
+    hint = Text(
+        "再输入一次；忘记密码时请管理员重设", "enter it again; if it is forgotten, an administrator sets a new one"
+    )
+
+
+class NothingChosen(StationError):
+    """A form was sent without what it needs."""
+
+    code = "B5056"
+    message = Text("没有选择：{what}", "nothing was chosen: {what}")
+    hint = Text("选择后再点一次", "choose, then press the button again")
 
 
 class CardFileInvalid(ConfigurationError):
@@ -1032,6 +1191,88 @@ class BackupInvalid(StationError):
     message = Text("备份文件不可用：{reason}", "the backup cannot be used: {reason}")
     safe = Text("现有数据没有改动", "the present data was not changed")
     hint = Text("换用 backups 文件夹中的另一个备份", "use another file of the backups folder")
+
+
+class ConfirmationNeeded(StationError):
+    """A verb that concerns several reports, and nobody has confirmed it."""
+
+    code = "B5030"
+    message = Text("{verb} 会涉及 {count} 个报告，尚未确认", "{verb} concerns {count} report(s) and was not confirmed")
+    safe = Text("什么也没有改动", "nothing was changed")
+    hint = Text("核对数目，确实要执行时加上 --yes", "check the number; if it is meant, add --yes")
+
+
+class StillArchived(StationError):
+    """A report whose file was moved into an archive."""
+
+    code = "B5031"
+    message = Text("{report} 已归档（{archive}）", "{report} lies in an archive ({archive})")
+    hint = Text("先执行 archive restore {report}，再执行一次", "run archive restore {report} first, then run it again")
+
+
+class ArchiveInvalid(StationError):
+    """An archive that is missing, incomplete or altered."""
+
+    code = "B5032"
+    message = Text("归档文件 {name} 不可用：{reason}", "the archive {name} cannot be used: {reason}")
+    safe = Text("本机的数据没有改动", "the data of this PC was not changed")
+    hint = Text(
+        "从备份介质取回同名的归档文件，放回原处后再试", "bring the same archive back from where copies are kept"
+    )
+
+
+class StationRetired(StationError):
+    """A station that was moved to another PC works no more."""
+
+    code = "B5033"
+    message = Text("本站已于 {at} 迁走，不再工作", "this station was moved to another PC on {at} and works no more")
+    safe = Text("数据都还在，可以查看", "all data is still here and can be looked at")
+    hint = Text(
+        "在新电脑上继续；确要在这里继续，用迁移时的备份执行 restore 备份文件 --replace",
+        "go on at the new PC; to go on here after all, run restore FILE --replace with the backup of the move",
+    )
+
+
+class HomeNotEmpty(StationError):
+    """A restore into a folder that has a station."""
+
+    code = "B5034"
+    message = Text("{home} 里已经有一个站", "there is a station in {home} already")
+    safe = Text("现有数据没有改动", "the present data was not changed")
+    hint = Text(
+        "换一个空文件夹（--home），或加 --replace：现有数据会原样移到旁边，不会删除",
+        "name an empty folder (--home), or add --replace: what is there is moved aside, not deleted",
+    )
+
+
+class PassphraseWrong(StationError):
+    """An encrypted backup, and no or not the right passphrase."""
+
+    code = "B5035"
+    message = Text("备份已加密，{reason}", "the backup is encrypted: {reason}")
+    safe = Text("现有数据没有改动", "the present data was not changed")
+    hint = Text(
+        "把备份口令写进一个只有一行的文件，用 --passphrase-file 指定",
+        "write the passphrase into a file of one line and name it with --passphrase-file",
+    )
+
+
+class ServiceNotInstalled(StationError):
+    """A unit that could not be put in place."""
+
+    code = "B5036"
+    message = Text("服务没有装上：{reason}", "the service was not installed: {reason}")
+    hint = Text(
+        "按原因处理；也可用 service print 输出后自己放到位",
+        "see to what is named; or put the output of service print in place yourself",
+    )
+
+
+class StationBackupInvalid(BackupInvalid):
+    """A backup of an Internet PC that is incomplete, altered, or no such backup."""
+
+    code = "B5037"
+    hint = Text("换用另一份备份", "use another backup")
 
 
 class DetailMismatch(WrongState):

@@ -56,6 +56,7 @@ class OnlineEvent(StrEnum):
     WRITTEN = "written"
     ACKNOWLEDGED = "acknowledged"
     CANCEL = "cancel"
+    RESTORED = "restored"
 
 
 _S, _E = OnlineState, OnlineEvent
@@ -76,6 +77,11 @@ ONLINE: Final[Mapping[tuple[OnlineState, OnlineEvent], OnlineState]] = MappingPr
         (_S.SENDING, _E.REFUSED): _S.FAILED,
         (_S.UNKNOWN, _E.TAKEN): _S.ACCEPTED,
         (_S.UNKNOWN, _E.NEVER_SEEN): _S.PROVEN,
+        # What came out of a backup may be older than the truth: asked before anything is sent.
+        (_S.PROVEN, _E.RESTORED): _S.UNKNOWN,
+        (_S.HELD, _E.RESTORED): _S.UNKNOWN,
+        (_S.SENDING, _E.RESTORED): _S.UNKNOWN,
+        (_S.UNKNOWN, _E.RESTORED): _S.UNKNOWN,
         (_S.ACCEPTED, _E.PROCESSING): _S.PROCESSING,
         (_S.ACCEPTED, _E.MACHINES_MISSING): _S.WAITING,
         (_S.ACCEPTED, _E.FAILURE): _S.FAILED,

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Final
+from typing import Any, Final
 
+from anyio.to_thread import current_default_thread_limiter
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shared.envelope.seal import MAX_FILE_BYTES
@@ -24,13 +28,17 @@ from shared.ids import parse_report_digest, parse_taxpayer_id
 from shared.model.fields import MAX_TEXT_BYTES
 from shared.model.standing import ReportStatus
 from shared.text import Text, both
+from tax_bureau.access import AccessLog, Manners, request_id
+from tax_bureau.admission import Full, Gate, Limits
 from tax_bureau.caller import Doorkeeper, Request
 from tax_bureau.desk import Taken
 from tax_bureau.home import Bureau
+from tax_bureau.metrics import CONTENT_TYPE, Metrics
 from tax_bureau.openapi import document
 from tax_bureau.parts import MAX_PART_BYTES, Part, Partial, parse_range
 from tax_bureau.refusal import Kind, Refusal
-from tax_bureau.spool import Arrival, TooLarge
+from tax_bureau.spool import Arrival, TooLarge, Upload
+from tax_bureau.store import Report, StationKey
 
 STATUS: Final[dict[Kind, int]] = {
     Kind.BAD_REQUEST: 400,
@@ -55,13 +63,27 @@ STATUS: Final[dict[Kind, int]] = {
 """429 for `not now`: a 5xx may come from anything in between and says nothing about what the bureau has."""
 _BUSY_SECONDS: Final = 30
 _TEXT: Final = "text/plain; charset=utf-8"
+_HTTP_ERRORS: Final = {
+    404: ("no-such-path", Text("没有这个地址", "there is no such path")),
+    405: ("no-such-method", Text("这个地址不支持这种请求", "this path has no such method")),
+}
 _PERIOD: Final = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])", re.ASCII)
 _NO_STORE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_THREADS: Final = 16
+"""For what asks the store; more would only wait for each other, and for connections."""
 
 
-def make_app(bureau: Bureau) -> Starlette:
-    """Return the interface of an open bureau."""
-    gateway = _Gateway(bureau)
+def make_app(bureau: Bureau, *, limits: Limits | None = None, log: AccessLog | None = None) -> Starlette:
+    """Return the interface of an open bureau.
+
+    Args:
+        bureau: What is served.
+        limits: What is taken on at once.
+        log: Where each request is written down.
+    """
+    metrics = Metrics(bureau.store, bureau.clock)
+    gate = Gate(bureau.desk, bureau.home, limits or Limits())
+    gateway = _Gateway(bureau, gate, metrics)
     routes = [
         Route("/v1/reports/{digest}", gateway.put_report, methods=["PUT"]),
         Route("/v1/reports/{digest}", gateway.get_report, methods=["GET"]),
@@ -74,16 +96,35 @@ def make_app(bureau: Bureau) -> Starlette:
         Route("/metrics", gateway.get_metrics, methods=["GET"]),
         Route("/openapi.json", gateway.get_openapi, methods=["GET"]),
     ]
-    return Starlette(routes=routes, exception_handlers={Refusal: _refused, HTTPException: _http_error})
+    manners = Middleware(
+        Manners,
+        metrics=metrics,
+        log=log,
+        clock=bureau.clock,
+        most=gate.requests,
+        answer=_any,
+    )
+    return Starlette(
+        routes=routes, middleware=[manners], exception_handlers={Refusal: _refused, HTTPException: _http_error}
+    )
 
 
 class _Gateway:
     """The handlers."""
 
-    def __init__(self, bureau: Bureau) -> None:
+    def __init__(self, bureau: Bureau, gate: Gate, metrics: Metrics) -> None:
         self._bureau = bureau
         self._desk = bureau.desk
+        self._gate = gate
+        self._metrics = metrics
         self._door = Doorkeeper(bureau.store, bureau.clock)
+
+    async def _admit(self, http: HttpRequest, request: Request) -> StationKey:
+        """Return who asks."""
+        current_default_thread_limiter().total_tokens = _THREADS
+        key = await run_in_threadpool(self._door.admit, request)
+        http.scope["taxferry.key"] = key.fingerprint
+        return key
 
     async def put_report(self, http: HttpRequest) -> Response:
         """Take a `.dat`, or a part of one."""
@@ -91,23 +132,38 @@ class _Gateway:
         promised = request.body_sha256()
         part = _part(request, promised) if request.header("content-range") else None
         limit = part.size if part is not None else MAX_FILE_BYTES
-        _check_length(request, limit)
-        key = await run_in_threadpool(self._door.admit, request)
+        _check_length(request, limit, _too_large(limit) if part is None else _not_that_long())
         digest = _digest(http)
-        await run_in_threadpool(self._desk.check_upload, key, digest)
+        try:
+            with self._gate.upload():
+                key, known = await run_in_threadpool(self._begin, http, request, digest)
+                return await self._receive(http, key, known, digest, part, promised, limit)
+        except Full as full:
+            self._metrics.shed(full.reason)
+            raise
+
+    def _begin(self, http: HttpRequest, request: Request, digest: str) -> tuple[StationKey, Report | None]:
+        """Say whether an upload may begin, before a byte of it is read; return who sends it, and the report if known."""
+        self._gate.check(int(request.header("content-length") or 0))
+        key = self._door.admit(request)
+        http.scope["taxferry.key"] = key.fingerprint
+        return key, self._desk.check_upload(key, digest)
+
+    async def _receive(
+        self,
+        http: HttpRequest,
+        key: StationKey,
+        known: Report | None,
+        digest: str,
+        part: Part | None,
+        promised: bytes,
+        limit: int,
+    ) -> Response:
         upload = self._bureau.spool.begin(limit)
         try:
             async for chunk in http.stream():
                 upload.write(chunk)
-            arrival: Arrival = await run_in_threadpool(lambda: upload.finish(durable=part is None))
-            _check_promise(promised, arrival.sha256)
-            if part is None:
-                taken: Taken | Partial = await run_in_threadpool(self._desk.take, key, digest, arrival)
-                await run_in_threadpool(self._desk.forget_parts, key, digest)
-            elif arrival.size_bytes != part.size:
-                raise _not_that_long()
-            else:
-                taken = await run_in_threadpool(self._desk.take_part, key, digest, part, arrival)
+            taken = await run_in_threadpool(self._take, key, known, digest, part, promised, upload)
         except TooLarge:
             raise _too_large(MAX_FILE_BYTES) if part is None else _not_that_long() from None
         except ClientDisconnect:
@@ -121,15 +177,28 @@ class _Gateway:
             return JSONResponse(status.model_dump(mode="json"), 202, headers=_NO_STORE)
         return _text(taken.receipt, 201 if taken.new else 200)
 
+    def _take(
+        self, key: StationKey, known: Report | None, digest: str, part: Part | None, promised: bytes, upload: Upload
+    ) -> Taken | Partial:
+        arrival: Arrival = upload.finish(durable=part is None)
+        _check_promise(promised, arrival.sha256)
+        if part is None:
+            taken = self._desk.take(key, digest, arrival, known)
+            self._desk.forget_parts(key, digest)
+            return taken
+        if arrival.size_bytes != part.size:
+            raise _not_that_long()
+        return self._desk.take_part(key, digest, part, arrival)
+
     async def get_report(self, http: HttpRequest) -> Response:
         """Say where a report stands."""
-        key = await run_in_threadpool(self._door.admit, _received(http))
+        key = await self._admit(http, _received(http))
         status = await run_in_threadpool(self._desk.status, key, _digest(http))
         return JSONResponse(status.model_dump(mode="json"), headers=_NO_STORE)
 
     async def get_result(self, http: HttpRequest) -> Response:
         """Give the newest result, or `Y`."""
-        key = await run_in_threadpool(self._door.admit, _received(http))
+        key = await self._admit(http, _received(http))
         answer = await run_in_threadpool(self._desk.answer, key, _digest(http))
         if answer.text is None:
             return _text(b"Y", 202, {"Retry-After": str(answer.retry_after)})
@@ -139,8 +208,8 @@ class _Gateway:
         """Take an `.ack`."""
         request = _received(http)
         promised = request.body_sha256()
-        _check_length(request, MAX_TEXT_BYTES)
-        key = await run_in_threadpool(self._door.admit, request)
+        _check_length(request, MAX_TEXT_BYTES, _too_large(MAX_TEXT_BYTES))
+        key = await self._admit(http, request)
         digest = _digest(http)
         body = await _small_body(http, MAX_TEXT_BYTES, promised)
         await run_in_threadpool(self._desk.acknowledge, key, digest, body)
@@ -149,7 +218,7 @@ class _Gateway:
 
     async def get_standing(self, http: HttpRequest) -> Response:
         """Say what is known of a taxpayer's month."""
-        key = await run_in_threadpool(self._door.admit, _received(http))
+        key = await self._admit(http, _received(http))
         period = http.query_params.get("period", "")
         if _PERIOD.fullmatch(period) is None:
             raise Refusal(Kind.BAD_REQUEST, Text("period 应为 YYYY-MM", "period must be YYYY-MM"))
@@ -181,19 +250,10 @@ class _Gateway:
         return JSONResponse({"status": "ready"}, headers=_NO_STORE)
 
     async def get_metrics(self, _http: HttpRequest) -> Response:
-        """Give the numbers of reports by state."""
-
-        def count() -> dict[str, int]:
-            with self._bureau.store.read() as tx:
-                return tx.counts_by_state()
-
-        counts = await run_in_threadpool(count)
-        lines = [
-            "# HELP taxferry_bureau_reports Reports by state.",
-            "# TYPE taxferry_bureau_reports gauge",
-            *(f'taxferry_bureau_reports{{state="{state}"}} {count}' for state, count in sorted(counts.items())),
-        ]
-        return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
+        """Give the numbers for monitoring."""
+        return Response(
+            await run_in_threadpool(self._metrics.text), media_type=None, headers={"Content-Type": CONTENT_TYPE}
+        )
 
     async def get_openapi(self, _http: HttpRequest) -> Response:
         """Give the description of this interface."""
@@ -243,13 +303,13 @@ def _not_that_long() -> Refusal:
     )
 
 
-def _check_length(request: Request, limit: int) -> None:
-    """Refuse a body that says itself that it is too large, before reading any of it."""
+def _check_length(request: Request, limit: int, refusal: Refusal) -> None:
+    """Refuse a body that says itself that it is longer than it may be, before reading any of it."""
     length = request.header("content-length")
     if length and (not length.isascii() or not length.isdigit()):
         raise Refusal(Kind.BAD_REQUEST, Text("Content-Length 无效", "Content-Length is invalid"))
     if length and (len(length) > 15 or int(length) > limit):
-        raise _too_large(limit)
+        raise refusal
 
 
 def _too_large(limit: int) -> Refusal:
@@ -302,15 +362,43 @@ def problem(
     )
 
 
-async def _refused(_http: HttpRequest, error: Exception) -> Response:
+async def _refused(http: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    more = {**error.more, **({"field_code": error.field_code} if error.field_code else {})}
-    return problem(STATUS[error.kind], error.kind.value, error.text, error.code, retry_after=error.retry_after, **more)
+    return _refusal(http.scope, error)
 
 
-async def _http_error(_http: HttpRequest, error: Exception) -> Response:
+async def _http_error(http: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kind = {404: "no-such-path", 405: "no-such-method"}.get(error.status_code, "http")
-    found = problem(error.status_code, kind, both(str(error.detail)), kind)
+    kind, said = _HTTP_ERRORS.get(error.status_code, ("http", both(str(error.detail))))
+    found = problem(error.status_code, kind, said, kind, request_id=request_id(http.scope))
     found.headers.update(error.headers or {})
     return found
+
+
+def _any(scope: Any, error: Exception) -> Response:
+    """Return the answer to any error.
+
+    One of the store is 503 and not 429: its last word, the commit, may have been obeyed, and so the caller has to ask.
+    """
+    if isinstance(error, Refusal):
+        return _refusal(scope, error)
+    own = request_id(scope)
+    if isinstance(error, DBAPIError | PoolTimeout):
+        said = Text("税局的数据库暂时不可用", "the bureau's database is not available now")
+        return problem(503, "store-unavailable", said, "store-unavailable", retry_after=_BUSY_SECONDS, request_id=own)
+    said = Text(f"税局程序出错，编号 {own}", f"a defect of the bureau's program, under the id {own}")
+    return problem(500, "internal", said, "internal", request_id=own)
+
+
+def _refusal(scope: Any, error: Refusal) -> Response:
+    more = {**error.more, **({"field_code": error.field_code} if error.field_code else {})}
+    own = request_id(scope)
+    return problem(
+        STATUS[error.kind],
+        error.kind.value,
+        error.text,
+        error.code,
+        retry_after=error.retry_after,
+        request_id=own,
+        **more,
+    )

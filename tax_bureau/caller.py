@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -90,7 +91,7 @@ class Doorkeeper:
             raise _not_on_file(
                 Text("验证签名失败：税局没有登记这把U棒", "the signature does not verify: this key is not known here")
             )
-        certificate = x509.load_pem_x509_certificate(key.certificate.encode())
+        certificate = _certificate(key.certificate)
         try:
             verify_request(request.method, headers.get("host", ""), request.path, request.query, headers, certificate)
         except SignatureRefused as error:
@@ -106,11 +107,15 @@ class Doorkeeper:
                 server_time=format_time(now),
             )
         expires = now.timestamp() + NONCE_MEMORY_SECONDS
-        with self._store.write() as tx:
-            fresh = tx.remember_nonce(given.keyid, given.nonce, now=now.timestamp(), expires_at=expires)
+        fresh = self._store.remember_nonce(given.keyid, given.nonce, now=now.timestamp(), expires_at=expires)
         if not fresh:
             raise Refusal(Kind.NONCE_REPLAYED, Text("这个请求已经收到过", "this very request was received before"))
         return key
+
+
+@lru_cache(maxsize=4096)
+def _certificate(pem: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(pem.encode())
 
 
 def _not_on_file(text: Text) -> Refusal:

@@ -2,15 +2,19 @@
 
 Every change is one transaction that begins with what is in the store now and ends with what everyone may see: a
 decision is committed before anybody hears of it, and what was decided is not decided again. Opening a report may take
-minutes and is done outside; the transaction then checks that the report still waits for that very judgement (JUDGE-11).
+minutes and is done outside; the transaction then checks that the report still waits for that very judgement (JUDGE-11)
+and that the worker still has it (`shared.jobs`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import random
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final
 
@@ -19,31 +23,53 @@ from shared.clock import CHINA, Clock, format_time
 from shared.envelope.opening import ProvenReport, open_report, prove_report
 from shared.envelope.roles import fingerprint
 from shared.envelope.textsign import sign_text
-from shared.errors import AckInvalid, FormatError, NotFound, ReportContentInvalid, ReportInvalid, TrustError, WrongState
+from shared.errors import (
+    AckInvalid,
+    FormatError,
+    NotFound,
+    ReportContentInvalid,
+    ReportInvalid,
+    ReportNotForUs,
+    TrustError,
+    WrongState,
+)
 from shared.faults.catalogue import find
 from shared.faults.model import Resend
 from shared.ids import Nonce, ReportDigest
+from shared.jobs.rows import Claim, worker_name
+from shared.keys.port import Decrypter
 from shared.model.ack import Ack, prove_ack
 from shared.model.receipt import Receipt, render_receipt
 from shared.model.report import PublicHeader
-from shared.model.result import MAX_MESSAGE, Outcome, Result, render_result
+from shared.model.result import MAX_MESSAGE, Outcome, Result, parse_result, render_result
 from shared.model.standing import ReportStateText, ReportStatus, Standing
+from shared.money import format_fen
 from shared.states import BUREAU, BureauEvent, BureauState, allowed
 from shared.text import Text
+from tax_bureau.audit import PROGRAM, By
 from tax_bureau.authority import Authority, FilingDay, after_success, month_text, next_month
-from tax_bureau.judge import envelope_opened, machines_complete, order
+from tax_bureau.book import Book
+from tax_bureau.calendar import FilingCalendar
+from tax_bureau.judge import card_known, enrolled, envelope_opened, machines_complete, order
 from tax_bureau.judge.detail import read_content
 from tax_bureau.judge.facts import Declaration, Examination, Facts, Figures, Finding
 from tax_bureau.keyring import Keyring
+from tax_bureau.pace import Pace, seconds_until_judged
 from tax_bureau.parts import GIVES_WAY_SECONDS, Part, Partial, Parts, TooManyUploads
 from tax_bureau.refusal import Kind, Refusal
 from tax_bureau.spool import Arrival, Spool
-from tax_bureau.store import Report, StationKey, Store, StoredResult, Transaction
+from tax_bureau.store import Line, Report, StationKey, Store, StoredResult, Transaction, claimed
 
 SUPERSEDED: Final = "SUPERSEDED"
 """错误号 of a report whose card has made a newer copy: it can no longer clear."""
 _PROCESSING_SETTING: Final = "processing_seconds"
 _DEFAULT_PROCESSING_SECONDS: Final = 2.0
+_SHORTEST: Final = 0.6
+"""A report waits at least for this part of the time that was set, and at most for all of it: 300 s are 3 to 5 minutes."""
+_LEASE_SECONDS: Final = 60.0
+_FRESH_SECONDS: Final = 1.0
+"""How old what is said about the queue may be: everybody asks, and counting takes time."""
+_SIGNATURE: Final = b"-----BEGIN CMS-----"
 _RETRY_SECONDS: Final = 60.0
 _PROVING_SECONDS: Final = 5
 _UNDECIDED: Final = (BureauState.STORED, BureauState.WAITING, BureauState.FAILED)
@@ -79,29 +105,49 @@ class Desk:
     """The bureau's work on reports."""
 
     def __init__(
-        self, store: Store, keyring: Keyring, spool: Spool, parts: Parts, clock: Clock, filing_day: FilingDay
+        self,
+        store: Store,
+        keyring: Callable[[], Keyring],
+        spool: Spool,
+        parts: Parts,
+        clock: Clock,
+        calendar: FilingCalendar,
+        book: Book,
     ) -> None:
         """Work with these.
 
         Args:
             store: The memory.
-            keyring: The bureau's keys.
+            keyring: The bureau's keys as they are now.
             spool: The received files.
             parts: The uploads in parts that are under way.
             clock: The bureau's time, which is the time of every decision.
-            filing_day: The official calendar.
+            calendar: Until when a month can be filed.
+            book: The record of what people do.
         """
         self._store = store
-        self._keyring = keyring
+        self._keys = keyring
         self._spool = spool
         self._parts = parts
         self._proving: set[tuple[str, str]] = set()
         self._clock = clock
-        self._filing_day = filing_day
+        self._filing_day: FilingDay = calendar
+        self._calendar = calendar
+        self._book = book
+        self._chance = random.Random()  # noqa: S311  it spreads the work, and guards nothing
+        self._worker = worker_name()
+        self._guard = threading.Lock()
+        self._seen: tuple[float, Line, Pace] | None = None
 
-    def set_processing_seconds(self, seconds: float) -> None:
+    @property
+    def _keyring(self) -> Keyring:
+        return self._keys()
+
+    def set_processing_seconds(self, seconds: float, by: By = PROGRAM) -> None:
         """Let reports wait that long for their judgement from now on."""
         with self._store.write() as tx:
+            if float(tx.setting(_PROCESSING_SETTING) or _DEFAULT_PROCESSING_SECONDS) != seconds:
+                self._book.write(tx, by, "processing-seconds", "bureau", seconds=float(seconds))
             tx.set_setting(_PROCESSING_SETTING, repr(float(seconds)))
 
     def sweep(self) -> int:
@@ -109,39 +155,62 @@ class Desk:
         now = self._clock.now().timestamp()
         return self._spool.sweep(now, self._on_file) + self._parts.sweep(now, self._on_file, at_start=True)
 
+    def queue(self) -> tuple[Line, Pace]:
+        """Return how long the queue is and how fast it gets shorter; what is said may be a second old."""
+        with self._guard:
+            seen = self._seen
+        moment = time.monotonic()
+        if seen is not None and moment - seen[0] < _FRESH_SECONDS:
+            return seen[1], seen[2]
+        now = self._clock.now().timestamp()
+        with self._store.read() as tx:
+            line, pace = tx.in_line(now), Pace.of(tx.workers(now - Pace.HEARD_SECONDS))
+        with self._guard:
+            self._seen = (moment, line, pace)
+        return line, pace
+
     def _on_file(self, digest: str) -> bool:
         with self._store.read() as tx:
             return tx.report(digest) is not None
 
     # --- taking in -------------------------------------------------------------------------------------------------
 
-    def check_upload(self, key: StationKey, digest: str) -> None:
+    def check_upload(self, key: StationKey, digest: str) -> Report | None:
         """Refuse, before a byte is read, an upload that could not be taken whatever it holds.
+
+        Returns:
+            The report, if it is on file already.
 
         Raises:
             Refusal: The key is not on file, or the report is another taxpayer's.
         """
         with self._store.read() as tx:
-            _report_on_file(tx, key, digest)
+            return _report_on_file(tx, key, digest)
 
-    def take(self, key: StationKey, digest: str, arrival: Arrival) -> Taken:
+    def take(self, key: StationKey, digest: str, arrival: Arrival, known: Report | None = None) -> Taken:
         """Take an uploaded report, or say again that it was taken (GW-4).
 
         Args:
             key: Who brings it.
             digest: What the request says it is.
             arrival: The complete, durable upload.
+            known: What `check_upload` returned: the same octets need not be proven again.
 
         Raises:
             Refusal: Nothing was stored.
         """
-        with self._store.read() as tx:
-            known = tx.report(digest)
         # Two files of one report may differ in the signature's octets (ECDSA): only a proof tells what this is.
         same_file = known is not None and known.file_sha256 == arrival.sha256.hex()
         proven = None if same_file else self._prove(digest, arrival)
+        if proven is not None:
+            owner: str = proven.header.taxpayer_id
+        else:
+            assert known is not None, "what is not on file was proven"
+            owner = known.header.taxpayer_id
+        line, pace = self.queue()
         now = self._clock.now()
         with self._store.write() as tx:
+            tx.hold(digest, owner)
             report = _report_on_file(tx, key, digest)
             if report is not None:
                 return self._take_again(tx, report, now)
@@ -160,7 +229,7 @@ class Desk:
                 )
             # The file has its name before the row exists: a row never points at nothing.
             self._spool.accept(arrival, digest)
-            return self._take_new(tx, key, proven, arrival, now)
+            return self._take_new(tx, key, proven, arrival, now, wait=seconds_until_judged(line, pace))
 
     def take_part(self, key: StationKey, digest: str, part: Part, arrival: Arrival) -> Taken | Partial:
         """Take a part of a large report (GW-30 to GW-36); with the last one, the report.
@@ -204,6 +273,7 @@ class Desk:
         if report is None or (report.size_bytes, report.file_sha256) != (part.total, part.whole_sha256.hex()):
             return None
         with self._store.write() as tx:
+            tx.hold(digest, report.header.taxpayer_id)
             report = _report_on_file(tx, key, digest)
             assert report is not None, "reports are never forgotten"
             return self._take_again(tx, report, self._clock.now())
@@ -241,6 +311,7 @@ class Desk:
             return True
         with self._store.write() as tx:
             # Inside the transaction, so that nobody accepts another file of this report meanwhile.
+            tx.hold(partial.digest)
             return tx.report(partial.digest) is None and self._spool.give_back(
                 partial.digest, partial.total, self._parts.data(partial)
             )
@@ -292,20 +363,25 @@ class Desk:
     def _take_again(self, tx: Transaction, report: Report, now: datetime) -> Taken:
         if report.state is not BureauState.FAILED or not resendable(report):
             return Taken(report.receipt, new=False)
-        self._reopen(tx, report, now, due=now.timestamp() + _processing_seconds(tx), why="resent")
+        self._reopen(tx, report, now, due=now.timestamp() + self._processing_seconds(tx), why="resent")
+        tx.line_up(report.header.taxpayer_id, now.timestamp())
         return Taken(report.receipt, new=False)
 
+    def _processing_seconds(self, tx: Transaction) -> float:
+        """Return how long a report waits before it may be judged: what was set, or somewhat less."""
+        return _processing_seconds(tx) * self._chance.uniform(_SHORTEST, 1.0)
+
     def _take_new(
-        self, tx: Transaction, key: StationKey, proven: ProvenReport, arrival: Arrival, now: datetime
+        self, tx: Transaction, key: StationKey, proven: ProvenReport, arrival: Arrival, now: datetime, *, wait: float
     ) -> Taken:
         digest, header = proven.digest, proven.header
-        seconds = _processing_seconds(tx)
+        seconds = self._processing_seconds(tx)
         receipt = Receipt(
             name=header.name,
             report_digest=digest,
-            receipt_no=f"{now:%Y%m%d}{tx.next_number('receipt'):08d}",
+            receipt_no=f"{now:%Y%m%d}{tx.next_receipt():08d}",
             received_at=now,
-            ask_after_seconds=max(1, math.ceil(seconds)),
+            ask_after_seconds=max(1, math.ceil(seconds + wait)),
         )
         report = Report(
             digest=digest,
@@ -324,6 +400,7 @@ class Desk:
         tx.add_report(report)
         tx.add_event(digest, now, "received", receipt.receipt_no)
         self._supersede(tx, report, now)
+        tx.line_up(header.taxpayer_id, now.timestamp())
         return Taken(report.receipt, new=True)
 
     def _supersede(self, tx: Transaction, new: Report, now: datetime) -> None:
@@ -333,7 +410,7 @@ class Desk:
         clear; and a success for the same period has not cleared, or the card could not have copied that period again.
         A copy that was sealed anew (to another key of the bureau) has the same sequence: the later upload counts.
         """
-        for other in tx.reports(card_no=new.header.card_no):
+        for other in tx.reports_of_card(new.header.card_no):
             if other.digest == new.digest:
                 continue
             older, newer = (other, new) if other.header.sequence <= new.header.sequence else (new, other)
@@ -349,31 +426,14 @@ class Desk:
     # --- judging ---------------------------------------------------------------------------------------------------
 
     def judge_next(self, stopped: Callable[[], bool] = lambda: False) -> bool:
-        """Judge the report that has waited longest, if one is due; return whether there was one.
+        """Judge the report whose turn it is, if one is due; return whether there was one.
 
         Args:
             stopped: Asked while a report is read, which may take a minute: if it says so, the report stays due.
         """
-        now = self._clock.now()
-        with self._store.read() as tx:
-            report = tx.next_due(now.timestamp())
-        if report is None:
-            return False
-        try:
-            examination = report.examination or self._examine(report, now, stopped)
-        except _Stopped:
-            return False
-        except OSError as error:
-            # The bureau's own disk, so no answer about the report: it waits until the office works again.
-            with self._store.write() as tx:
-                tx.postpone(report.digest, now.timestamp() + _RETRY_SECONDS)
-                tx.add_event(report.digest, now, "postponed", clean_value(str(error)))
-            return True
         with self._store.write() as tx:
-            present = tx.report(report.digest)
-            if present is not None and present.state is BureauState.STORED and present.round == report.round:
-                self._decide(tx, present, examination)
-        return True
+            claim = tx.claim(self._worker, self.lease_clock(), _LEASE_SECONDS)
+        return claim is not None and self.judge(claim, stopped)
 
     def judge_all(self) -> int:
         """Judge everything that is due; return how many there were."""
@@ -382,12 +442,69 @@ class Desk:
             done += 1
         return done
 
+    def judge(self, claim: Claim, stopped: Callable[[], bool]) -> bool:
+        """Judge a claimed report and give it back; what another worker has taken over meanwhile is left alone.
+
+        Args:
+            claim: The report, which this worker has for a while.
+            stopped: Asked while the report is read: if it says so, the report is given back and stays due.
+
+        Returns:
+            Whether it was looked at.
+        """
+        now = self._clock.now()
+        report = claimed(claim)
+        examination: Examination | None = None
+        trouble = ""
+        done = True
+        try:
+            if report.state is BureauState.STORED:
+                examination = report.examination or self._examine(report, now, stopped)
+        except _Stopped:
+            done = False
+        except OSError as error:
+            # The bureau's own disk, so no answer about the report: it waits until the office works again.
+            trouble = clean_value(str(error))
+        with self._store.write() as tx:
+            tx.hold(report.header.taxpayer_id)
+            if not tx.give_back(claim):
+                return True
+            present = tx.report(report.digest)
+            assert present is not None, "reports are never forgotten"
+            if trouble:
+                tx.postpone(report.digest, now.timestamp() + _RETRY_SECONDS)
+                tx.add_event(report.digest, now, "postponed", trouble)
+            elif examination is not None and present.state is BureauState.STORED and present.round == report.round:
+                self._decide(tx, present, examination)
+            if done:
+                tx.line_up(report.header.taxpayer_id, self._clock.now().timestamp())
+        return done
+
+    def lease_clock(self) -> float | None:
+        """Return the present for leases; None for the database's clock, where several machines share one."""
+        return None if self._store.database.is_server else self._clock.now().timestamp()
+
     def _examine(self, report: Report, now: datetime, stopped: Callable[[], bool]) -> Examination:
         """Open a report and read it once; what is wrong with it is part of the answer."""
+        openers = self._keyring.openers(now)
+        # A key that was renewed opens reports for a while: the first one to which the report is sealed does it.
+        for opener in openers[:-1]:
+            examination = self._examine_with(opener, report, now, stopped)
+            if examination is not None:
+                return examination
+        examination = self._examine_with(openers[-1], report, now, stopped)
+        return examination or Examination(fault="envelope", reason=ReportNotForUs().text.zh)
+
+    def _examine_with(
+        self, opener: Decrypter, report: Report, now: datetime, stopped: Callable[[], bool]
+    ) -> Examination | None:
+        """Examine a report with one key; None if it is not sealed to that one."""
         with self._spool.path(report.digest).open("rb") as file:
             try:
-                with open_report(file, self._keyring.store, self._keyring.envelope, at=now) as opened:
+                with open_report(file, self._keyring.store, opener, at=now) as opened:
                     reading = read_content(opened.proven.header, _until(stopped, opened.rows()))
+            except ReportNotForUs:
+                return None
             except ReportContentInvalid as error:
                 return Examination(fault="content", reason=clean_value(error.text.zh), code=error.code)
             except ReportInvalid as error:
@@ -440,7 +557,7 @@ class Desk:
         """
         if report.header.kind != "period":
             return
-        for other in tx.reports(taxpayer_id=report.header.taxpayer_id, period=report.header.period):
+        for other in tx.reports_of_period(report.header.taxpayer_id, report.header.period):
             if other.digest == report.digest or other.header.kind != "period":
                 continue
             failed_it = compared and other.state is BureauState.FAILED and other.code == "271D"
@@ -460,6 +577,7 @@ class Desk:
         present = Authority(card.on_file.lock_date, card.next_period_start, card.upload_deadline)
         days = after_success(header, present, now.date(), self._filing_day)
         tx.set_authority(header.card_no, days)
+        doubt = self._calendar.doubt(days.lock_date)
         result = Result(
             name=header.name,
             card_no=header.card_no,
@@ -470,7 +588,7 @@ class Desk:
             last_acknowledged=card.last_acknowledged,
             outcome="success",
             code="",
-            message="",
+            message=doubt.zh if doubt is not None else "",
             bureau_time=now,
             lock_date=days.lock_date,
             next_period_start=days.next_period_start,
@@ -498,7 +616,7 @@ class Desk:
         )
         self._keep(tx, result, field_code=finding.field_code, by_hand=by_hand)
 
-    def _keep(self, tx: Transaction, result: Result, *, field_code: str = "", by_hand: bool) -> None:
+    def _keep(self, tx: Transaction, result: Result, *, field_code: str = "", by_hand: bool, what: str = "") -> None:
         body = render_result(result)
         tx.add_result(
             StoredResult(
@@ -516,7 +634,7 @@ class Desk:
             )
         )
         detail = f"{result.result_no} {result.code}".strip() + (" (by hand)" if by_hand else "")
-        tx.add_event(result.report_digest, result.bureau_time, result.outcome, detail)
+        tx.add_event(result.report_digest, result.bureau_time, what or result.outcome, detail)
 
     def status(self, key: StationKey, digest: str) -> ReportStatus:
         """Return where a report stands.
@@ -529,6 +647,7 @@ class Desk:
         partial = self._parts.find(key.taxpayer_id, digest, now)
         with self._store.read() as tx:
             report = _report_on_file(tx, key, digest)
+            mine = 0 if report is None else self._ahead(tx, report, now)
         if report is None:
             if partial is None:
                 raise _unknown_report()
@@ -540,7 +659,7 @@ class Desk:
             state=state,
             offset=report.size_bytes,
             receipt_no=report.receipt_no,
-            ask_after_seconds=_seconds_until(report, now) if due else 0,
+            ask_after_seconds=self._seconds_until(report, now, mine) if due else 0,
             code=report.code,
             message=report.message,
         )
@@ -562,10 +681,23 @@ class Desk:
         """
         with self._store.read() as tx:
             report = _report_for(tx, key, digest)
-            results = tx.results(digest)
-        if report.state is BureauState.STORED:
-            return Answer(None, _seconds_until(report, self._clock.now().timestamp()))
-        return Answer(results[-1].text)
+            now = self._clock.now().timestamp()
+            if report.state is not BureauState.STORED:
+                return Answer(tx.results(digest)[-1].text)
+            mine = self._ahead(tx, report, now)
+        return Answer(None, self._seconds_until(report, now, mine))
+
+    def _ahead(self, tx: Transaction, report: Report, now: float) -> int:
+        """Return how many reports of its own taxpayer a report stands behind at most."""
+        if report.state is not BureauState.STORED or (report.due_at or now) > now:
+            return 0
+        return max(0, tx.in_line_of(report.header.taxpayer_id, report.due_at or now) - 1)
+
+    def _seconds_until(self, report: Report, now: float, mine: int) -> int:
+        """Return after how many seconds it makes sense to ask: when it may be judged, and then its place in the queue."""
+        line, pace = self.queue()
+        wait = seconds_until_judged(line, pace, mine)
+        return max(1, math.ceil(max(0.0, (report.due_at or now) - now) + wait))
 
     def receipt(self, key: StationKey, digest: str) -> bytes:
         """Return the receipt of a report, the same octets as at its upload.
@@ -617,6 +749,7 @@ class Desk:
             report = _report_for(tx, key, digest)
         ack = self._prove_ack(report, data, now)
         with self._store.write() as tx:
+            tx.hold(report.header.taxpayer_id)
             report = _report_for(tx, key, digest)
             if not any(_cleared_with(result, ack) for result in tx.results(digest)):
                 raise Refusal(
@@ -653,7 +786,9 @@ class Desk:
 
     # --- what people do at the bureau --------------------------------------------------------------------------------
 
-    def declare(self, taxpayer_id: str, period: str, declaration: Declaration) -> tuple[int, tuple[str, ...]]:
+    def declare(
+        self, taxpayer_id: str, period: str, declaration: Declaration, by: By = PROGRAM
+    ) -> tuple[int, tuple[str, ...]]:
         """Take a declaration; reports that failed for want of it are judged again by themselves (JUDGE-13).
 
         Returns:
@@ -661,8 +796,9 @@ class Desk:
         """
         now = self._clock.now()
         with self._store.write() as tx:
+            tx.hold(taxpayer_id)
             version = tx.add_declaration(taxpayer_id, period, declaration, now)
-            due = now.timestamp() + _processing_seconds(tx)
+            due = now.timestamp() + self._processing_seconds(tx)
             again = [
                 report
                 for report in tx.reports(taxpayer_id=taxpayer_id, period=period)
@@ -670,9 +806,45 @@ class Desk:
             ]
             for report in again:
                 self._reopen(tx, report, now, due=due, why=f"declaration {version}")
+            tx.line_up(taxpayer_id, now.timestamp())
+            self._book.write(
+                tx,
+                by,
+                "declare",
+                taxpayer_id,
+                period=period,
+                version=version,
+                declared=declared_text(declaration),
+                judged_again=len(again),
+            )
         return version, tuple(report.digest for report in again)
 
-    def decide(self, digest: str, outcome: Outcome, *, code: str = "", message: str = "") -> StoredResult:
+    def reconsider(self, taxpayer_id: str) -> tuple[str, ...]:
+        """Have judged again what hung on the register, after an enrolment or a change of cards (JUDGE-13).
+
+        That are the taxpayer's reports that failed for want of an enrolment or of a known card, and those that wait for
+        a machine that may be expected no longer.
+
+        Returns:
+            Their digests.
+        """
+        now = self._clock.now()
+        with self._store.write() as tx:
+            tx.hold(taxpayer_id)
+            again = [
+                report
+                for report in tx.reports(taxpayer_id=taxpayer_id)
+                if report.state is BureauState.WAITING
+                or (report.state is BureauState.FAILED and _hangs_on_the_register(report))
+            ]
+            for report in again:
+                self._reopen(tx, report, now, due=now.timestamp() + _processing_seconds(tx), why="register")
+            tx.line_up(taxpayer_id, now.timestamp())
+        return tuple(report.digest for report in again)
+
+    def decide(
+        self, digest: str, outcome: Outcome, *, code: str = "", message: str = "", by: By = PROGRAM
+    ) -> StoredResult:
         """Decide a report by hand, whatever the checks say or would say.
 
         Raises:
@@ -695,9 +867,59 @@ class Desk:
             else:
                 moved = tx.move(report, BureauEvent.FAILURE)
                 self._fail(tx, moved, Finding(code, message), now, by_hand=True)
+            tx.line_up(report.header.taxpayer_id, now.timestamp())
+            result = tx.results(digest)[-1]
+            self._book.write(
+                tx, by, "decide", digest, outcome=outcome, code=code, message=result.message, result_no=result.result_no
+            )
+            return result
+
+    def reissue(self, digest: str, by: By = PROGRAM) -> StoredResult:
+        """Sign a report's newest decision anew, under the next number (JUDGE-18).
+
+        The decision stays what it was, its days included. Needed when the signed file is lost, or when the key that
+        signed it is no longer to be believed.
+
+        Raises:
+            NotFound: No such report.
+            WrongState: It has no decision to be issued again: it is to be judged, or its card was cleared. Nothing
+                changed.
+        """
+        now = self._clock.now()
+        with self._store.write() as tx:
+            report = tx.report(digest)
+            if report is not None:
+                tx.hold(report.header.taxpayer_id)
+                report = tx.report(digest)
+            if report is None:
+                raise NotFound(what=digest)
+            results = tx.results(digest)
+            if report.state in (BureauState.STORED, BureauState.CLOSED) or not results:
+                closed = report.state is BureauState.CLOSED
+                raise WrongState(
+                    reason=Text("该卡已经清卡", "its card was cleared")
+                    if closed
+                    else Text("这份报告还没有结果", "it has no result yet"),
+                    next_action=Text("无需操作", "nothing to do")
+                    if closed
+                    else Text("等待审核", "wait for its judgement"),
+                )
+            old = results[-1]
+            decided = parse_result(old.text.split(_SIGNATURE, 1)[0])
+            card = tx.card(report.header.card_no)
+            again = replace(
+                decided,
+                result_no=_next_result_no(tx, report.header.card_no),
+                last_acknowledged=card.last_acknowledged if card is not None else None,
+                bureau_time=now,
+            )
+            self._keep(tx, again, field_code=old.field_code, by_hand=old.by_hand, what="reissued")
+            self._book.write(
+                tx, by, "reissue", digest, outcome=old.outcome, code=old.code, old=old.result_no, new=again.result_no
+            )
             return tx.results(digest)[-1]
 
-    def judge_again(self, digest: str) -> None:
+    def judge_again(self, digest: str, by: By = PROGRAM) -> None:
         """Have a waiting or failed report judged again now, after a repair at the bureau.
 
         Raises:
@@ -709,6 +931,8 @@ class Desk:
             report = _open_report_of(tx, digest)
             if report.state is not BureauState.STORED:
                 self._reopen(tx, report, now, due=now.timestamp(), why="by hand")
+                tx.line_up(report.header.taxpayer_id, now.timestamp())
+            self._book.write(tx, by, "rejudge", digest, code=report.code)
 
 
 class _Stopped(Exception):
@@ -736,7 +960,7 @@ def reported(tx: Transaction, taxpayer_id: str, period: str) -> list[Report]:
     """Return the period reports that count for their machines: good files that no newer copy superseded."""
     return [
         report
-        for report in tx.reports(taxpayer_id=taxpayer_id, period=period)
+        for report in tx.reports_of_period(taxpayer_id, period)
         if report.counted and report.header.kind == "period" and report.state is not BureauState.SUPERSEDED
     ]
 
@@ -754,8 +978,19 @@ def resendable(report: Report) -> bool:
     return find(report.code, f"{report.message} {report.field_code}").resend is Resend.SAME_BYTES
 
 
+def declared_text(declaration: Declaration) -> str:
+    """Return a declaration in one line: `004 100.00+13.00`, or `matching`."""
+    if declaration.matching:
+        return "matching"
+    found = sorted(declaration.figures.items())
+    return " ".join(f"{kind} {format_fen(sums.amount)}+{format_fen(sums.tax)}" for kind, sums in found) or "nothing"
+
+
 def _open_report_of(tx: Transaction, digest: str) -> Report:
     report = tx.report(digest)
+    if report is not None:
+        tx.hold(report.header.taxpayer_id)
+        report = tx.report(digest)
     if report is None:
         raise NotFound(what=digest)
     if report.state not in _UNDECIDED:
@@ -766,16 +1001,16 @@ def _open_report_of(tx: Transaction, digest: str) -> Report:
     return report
 
 
+def _hangs_on_the_register(report: Report) -> bool:
+    return report.code == enrolled.CODE or report.field_code == card_known.FIELD_CODE
+
+
 def _processing_seconds(tx: Transaction) -> float:
     return float(tx.setting(_PROCESSING_SETTING) or _DEFAULT_PROCESSING_SECONDS)
 
 
 def _next_result_no(tx: Transaction, card_no: str) -> int:
     return tx.next_number(f"result {card_no}")
-
-
-def _seconds_until(report: Report, now: float) -> int:
-    return max(1, math.ceil((report.due_at or now) - now))
 
 
 def _sum_up(examinations: Iterable[Examination]) -> dict[str, Figures]:
@@ -794,7 +1029,8 @@ def _sequence_taken(tx: Transaction, header: PublicHeader) -> bool:
     """
     return any(
         not any(result.field_code == envelope_opened.FIELD_CODE for result in tx.results(other.digest))
-        for other in tx.reports_with(header.card_no, header.sequence)
+        for other in tx.reports_of_card(header.card_no)
+        if other.header.sequence == header.sequence
     )
 
 

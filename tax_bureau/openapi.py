@@ -33,6 +33,10 @@ _PART_FIELDS: Final[list[Json]] = [
         ("Repr-Digest", "Beside Content-Range: of the whole file.", "^sha-256=:[A-Za-z0-9+/]{43}=:$"),
     )
 ]
+_RETRY_AFTER: Final[Json] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+_REQUEST_ID: Final[Json] = {
+    "X-Request-Id": {"description": "The caller's, or a new one.", "schema": {"type": "string"}},
+}
 _SIGNATURE: Final[list[Json]] = [{"stationKey": []}]
 _PROBLEMS: Final[dict[int, str]] = {
     400: "The request is malformed: a header, a parameter, a body unlike its Content-Digest or Content-Range, "
@@ -45,13 +49,16 @@ _PROBLEMS: Final[dict[int, str]] = {
     "(`other-upload`, with Retry-After).",
     413: "Larger than permitted.",
     422: "The body is not what the path says, or does not prove (2734 with its return value).",
-    429: "Not now: ask again after Retry-After.",
+    429: "Not now: nothing was received. Ask again after Retry-After.",
+    500: "A defect of the bureau's program; what became of the request is unknown.",
+    503: "The store cannot be reached; what became of the request is unknown.",
 }
 
 
 def _problem(status: int) -> Json:
     return {
         "description": _PROBLEMS[status],
+        **({"headers": _RETRY_AFTER} if status in (429, 503) else {}),
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
 
@@ -70,7 +77,9 @@ def _json(description: str, schema: str) -> Json:
 def _operation(
     name: str, summary: str, answers: dict[int, Json], *problems: int, signed: bool = True, **more: Any
 ) -> Json:
-    found = {**answers, **{status: _problem(status) for status in problems}}
+    # Any request may find the house full, the store away, or a defect.
+    found = {**answers, **{status: _problem(status) for status in (*problems, 429, 500, 503)}}
+    found = {status: {**said, "headers": {**said.get("headers", {}), **_REQUEST_ID}} for status, said in found.items()}
     return {
         "operationId": name,
         "summary": summary,
@@ -90,7 +99,6 @@ def _body(media: str, description: str, limit: int) -> Json:
 
 def document() -> Json:
     """Return the document."""
-    retry_after = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -133,7 +141,7 @@ def document() -> Json:
                     "The newest result (.txt).",
                     {
                         200: _text("The signed result."),
-                        202: _text("`Y`: the bureau is still processing it.", headers=retry_after),
+                        202: _text("`Y`: the bureau is still processing it.", headers=_RETRY_AFTER),
                     },
                     *(400, 401, 403, 404),
                 ),
@@ -232,6 +240,7 @@ def document() -> Json:
                         "error": {"type": "string", "description": "The permanent code of the program's own error."},
                         "server_time": {"type": "string", "format": "date-time"},
                         "report_digest": {"type": "string"},
+                        "request_id": {"type": "string", "description": "As in X-Request-Id."},
                         "offset": {"type": "integer", "description": "How many octets of the upload count."},
                     },
                 },

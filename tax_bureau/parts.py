@@ -18,14 +18,19 @@ import shutil
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from shared.durable import sweep, write_durably
+from shared.durable import TEMPORARY_SUFFIX, write_durably
 from shared.envelope.seal import MAX_FILE_BYTES
 from tax_bureau.spool import Arrival
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover  Windows
+    fcntl = None  # type: ignore[assignment]
 
 MAX_PART_BYTES: Final = 8 << 20
 MAX_OPEN: Final = 16
@@ -36,6 +41,7 @@ GIVES_WAY_SECONDS: Final = 3600
 """Without a new part for that long, an upload gives way to another file of the same report."""
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,12})-([0-9]{1,12})/([0-9]{1,12})", re.ASCII)
 _SWEEP_SECONDS: Final = 3600.0
+_STALE_SECONDS: Final = 86400
 _CHUNK: Final = 1 << 20
 
 
@@ -107,12 +113,17 @@ class Partial:
 
 
 class Parts:
-    """The folder of uploads under way. One process works in it; its threads hold an upload's lock while they change it."""
+    """The folder of uploads under way. Whoever changes an upload holds its lock, against threads and other processes.
 
-    def __init__(self, folder: Path) -> None:
-        """Use `folder`, making it if it is not there."""
+    Where the system has no such locks between processes (Windows), one process works in it.
+    """
+
+    def __init__(self, folder: Path, locks: Path) -> None:
+        """Use `folder` for the uploads and `locks` for what processes lock, making them if they are not there."""
         self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock_folder = locks
+        for path in (folder, locks):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._guard = threading.Lock()
         self._locks: weakref.WeakValueDictionary[tuple[str, str], threading.Lock] = weakref.WeakValueDictionary()
         self._swept = 0.0
@@ -122,7 +133,17 @@ class Parts:
         """Let nobody else change this upload meanwhile."""
         with self._guard:
             lock = self._locks.setdefault((taxpayer_id, digest), threading.Lock())
-        with lock:
+        with lock, self._locked_to_others(digest):
+            yield
+
+    @contextmanager
+    def _locked_to_others(self, digest: str) -> Iterator[None]:
+        if fcntl is None:  # pragma: no cover
+            yield
+            return
+        # A few files that stay, each for many uploads: one that is removed might be locked by somebody at that moment.
+        with open(self._lock_folder / f"upload-{digest[:1]}", "ab") as handle:
+            fcntl.flock(handle.fileno(), fcntl.LOCK_EX)
             yield
 
     def find(self, taxpayer_id: str, digest: str, now: float) -> Partial | None:
@@ -221,7 +242,7 @@ class Parts:
             at_start: Remove also what a crash left half written; otherwise this looks only once in an hour.
         """
         if at_start:
-            sweep(self._folder)
+            self._sweep_temporary(now)
         elif 0 <= now - self._swept < _SWEEP_SECONDS:
             return 0
         self._swept = now
@@ -235,6 +256,13 @@ class Parts:
                     self.discard(taxpayer_id, digest)
                     removed += 1
         return removed
+
+    def _sweep_temporary(self, now: float) -> None:
+        """Remove what was left half written, if it is a day old: a younger file may be another process's."""
+        for path in self._folder.glob(f".*{TEMPORARY_SUFFIX}"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < now - _STALE_SECONDS:
+                    path.unlink()
 
     def _note(self, taxpayer_id: str, digest: str) -> Path:
         return self._folder / f"{taxpayer_id}-{digest}.json"

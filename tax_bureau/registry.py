@@ -6,7 +6,7 @@ same command finishes the work with that file instead of making a second one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -23,8 +23,11 @@ from shared.ids import MachineNo, TaxpayerId
 from shared.keys.file import load_key_file
 from shared.keys.secret import Secret
 from shared.model.taxcard import TaxCard, read_taxcard, write_taxcard
+from shared.money import format_fen
 from shared.text import Text
+from tax_bureau.audit import PROGRAM, By
 from tax_bureau.authority import FilingDay, next_month, of_new_card
+from tax_bureau.book import Book
 from tax_bureau.issue import (
     KeyType,
     card_name,
@@ -93,31 +96,38 @@ class IssuedCard:
 class Registry:
     """The bureau's register."""
 
-    def __init__(self, store: Store, keyring: Keyring, clock: Clock, filing_day: FilingDay) -> None:
+    def __init__(
+        self, store: Store, keyring: Callable[[], Keyring], clock: Clock, filing_day: FilingDay, book: Book
+    ) -> None:
         """Work with these."""
         self._store = store
-        self._keyring = keyring
+        self._book = book
+        self._keys = keyring
         self._clock = clock
         self._filing_day = filing_day
 
+    @property
+    def _keyring(self) -> Keyring:
+        return self._keys()
+
     # --- cards -----------------------------------------------------------------------------------------------------
 
-    def issue_card(self, order: CardOrder, out: Path) -> IssuedCard:
+    def issue_card(self, order: CardOrder, out: Path, by: By = PROGRAM) -> IssuedCard:
         """Issue a card into a file that only its owner may read, and register it.
 
         Raises:
             WrongState: The machine has a card in use, and `reissue` was not asked for. Nothing was issued.
             NotOverwritten: `out` holds something else. Nothing was issued.
         """
-        found = self._finished(order, out)
+        found = self._finished(order, out, by)
         if found is not None:
             return found
         self._check_vacant(order)
         card = self._make_card(order)
         write_taxcard(out, card)
-        return IssuedCard(card, new=True, warnings=self._register(card, order))
+        return IssuedCard(card, new=True, warnings=self._register(card, order, by))
 
-    def _finished(self, order: CardOrder, out: Path) -> IssuedCard | None:
+    def _finished(self, order: CardOrder, out: Path, by: By) -> IssuedCard | None:
         """Return the card of an earlier run of the same command, registered if it was interrupted before that."""
         if not out.exists():
             return None
@@ -134,7 +144,7 @@ class Registry:
         if card.signer().certificate.issuer != self._keyring.issuing.subject:
             raise NotOverwritten(name=out)
         self._check_vacant(order)
-        return IssuedCard(card, new=True, warnings=self._register(card, order))
+        return IssuedCard(card, new=True, warnings=self._register(card, order, by))
 
     def _check_vacant(self, order: CardOrder) -> None:
         with self._store.read() as tx:
@@ -185,7 +195,7 @@ class Registry:
             stock=dict(order.stock or {}),
         )
 
-    def _register(self, card: TaxCard, order: CardOrder) -> tuple[Text, ...]:
+    def _register(self, card: TaxCard, order: CardOrder, by: By) -> tuple[Text, ...]:
         now = self._clock.now()
         certificate = card.signer().certificate
         with self._store.write() as tx:
@@ -212,6 +222,16 @@ class Registry:
                 issued_at=now,
             )
             cards = tx.cards(card.taxpayer_id)
+            self._book.write(
+                tx,
+                by,
+                "reissue-card" if order.reissue else "issue-card",
+                card.card_no,
+                taxpayer_id=card.taxpayer_id,
+                machine_no=card.machine_no,
+                lock_date=card.lock_date,
+                last_copied=card.last_copied,
+            )
         main = next((c for c in cards if c.on_file.machine_no == 0), None)
         subs = sum(1 for c in cards if c.on_file.machine_no)
         if main is not None and subs > main.sub_machines:
@@ -224,9 +244,36 @@ class Registry:
             )
         return ()
 
+    def authorise(
+        self, card_no: str, hours: int | None, limits: Mapping[str, int], by: By = PROGRAM
+    ) -> tuple[int, Mapping[str, int]]:
+        """Change what a card may do offline; it learns of that with its next success. Return hours and limits.
+
+        Args:
+            card_no: The card.
+            hours: 离线开票时长; None leaves them as they are.
+            limits: 离线限额 in fen of the kinds that change.
+            by: Who does it, and why.
+
+        Raises:
+            NotFound: There is no such card in use. Nothing has changed.
+        """
+        with self._store.write() as tx:
+            card = tx.card(card_no)
+            if card is None or card.on_file.withdrawn:
+                raise NotFound(what=card_no)
+            new_hours = card.offline_hours if hours is None else hours
+            new_limits = {**card.offline_limits, **limits}
+            tx.set_offline_authority(card_no, new_hours, new_limits)
+            shown = " ".join(f"{kind}={format_fen(fen)}" for kind, fen in sorted(new_limits.items()))
+            self._book.write(tx, by, "authorise", card_no, hours=new_hours, limits=shown)
+        return new_hours, new_limits
+
     # --- enterprise keys ---------------------------------------------------------------------------------------------
 
-    def issue_key(self, taxpayer_id: TaxpayerId, out: Path, pin: Secret, *, key_type: KeyType, name: str) -> str:
+    def issue_key(
+        self, taxpayer_id: TaxpayerId, out: Path, pin: Secret, *, key_type: KeyType, name: str, by: By = PROGRAM
+    ) -> str:
         """Issue an enterprise key as a file that the PIN opens; return its fingerprint. It is not on file by that.
 
         Raises:
@@ -253,10 +300,14 @@ class Registry:
             write_durably(out, data, mode=0o600)
         found = fingerprint(certificate)
         with self._store.write() as tx:
+            if tx.station_key(found) is None:
+                self._book.write(tx, by, "issue-key", taxpayer_id, fingerprint=found)
             tx.add_station_key(found, taxpayer_id, certificate_pem(certificate), issued_at=now)
         return found
 
-    def enroll(self, taxpayer_id: TaxpayerId, certificate: x509.Certificate, *, withdraw: bool = False) -> str:
+    def enroll(
+        self, taxpayer_id: TaxpayerId, certificate: x509.Certificate, *, withdraw: bool = False, by: By = PROGRAM
+    ) -> str:
         """Put an enterprise key on file (开户), or take it off; return its fingerprint.
 
         Raises:
@@ -279,11 +330,14 @@ class Registry:
                 raise NotFound(what=found)
             tx.add_station_key(found, taxpayer_id, certificate_pem(certificate), issued_at=now)
             tx.enroll(found, None if withdraw else now)
+            self._book.write(tx, by, "withdraw-key" if withdraw else "enroll", taxpayer_id, fingerprint=found)
         return found
 
-    def delegate(self, taxpayer_id: TaxpayerId, agency: TaxpayerId) -> None:
+    def delegate(self, taxpayer_id: TaxpayerId, agency: TaxpayerId, by: By = PROGRAM) -> None:
         """Let an agency report for a taxpayer, with the agency's own key."""
         with self._store.write() as tx:
+            if not tx.is_delegate(taxpayer_id, agency):
+                self._book.write(tx, by, "delegate", taxpayer_id, agency=agency)
             tx.add_delegate(taxpayer_id, agency)
 
 

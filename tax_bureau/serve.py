@@ -1,4 +1,4 @@
-"""The running bureau: the HTTP interface on its own thread, the judge on this one, until somebody says stop.
+"""The running bureau: the HTTP interface on its own thread, the judges on theirs, until somebody says stop.
 
 All that must survive is in the store. A restart finds what is due there and goes on; nothing hangs on this process.
 """
@@ -6,11 +6,13 @@ All that must survive is in the store. A restart finds what is due there and goe
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -19,15 +21,16 @@ import uvicorn
 from shared.errors import ConfigurationError
 from shared.text import Text
 from shared.text.system import os_reason
+from tax_bureau import workers as judges
+from tax_bureau.access import AccessLog
+from tax_bureau.admission import Limits
 from tax_bureau.app import make_app
 from tax_bureau.home import Bureau
+from tax_bureau.misbehaving import KnownLine, Misbehaving
 
-_log: Final = logging.getLogger("taxferry.bureau")
-_LOOK_SECONDS: Final = 0.2
-"""How often the store is asked for due work: other processes of this bureau put some there as well."""
-_TROUBLE_SECONDS: Final = 5.0
 _START_SECONDS: Final = 30.0
 _SHUTDOWN_SECONDS: Final = 10
+_WAKE_SECONDS: Final = 0.5
 _BACKLOG: Final = 128
 
 
@@ -54,13 +57,41 @@ def listen(host: str, port: int) -> socket.socket:
     return server
 
 
-def url_of(server: socket.socket) -> str:
+def url_of(server: socket.socket, *, secure: bool = False) -> str:
     """Return the address of a listening socket."""
     host, port = server.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if secure else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def serve(bureau: Bureau, server: socket.socket, ready: Callable[[str], None], stop: threading.Event) -> None:
+@dataclass(frozen=True)
+class Service:
+    """How a bureau is served.
+
+    Attributes:
+        workers: How many reports this process judges at once; 0 leaves that to other processes.
+        lease_seconds: How long a report stays in the hands of a process that died on another machine.
+        limits: What is taken on at once.
+        certificate: PEM file with the TLS certificate and its chain; without one, HTTP is not encrypted.
+        key: PEM file with its key.
+        access_log: Where each request is written down.
+    """
+
+    workers: int = 1
+    lease_seconds: float = judges.LEASE_SECONDS
+    limits: Limits = field(default_factory=Limits)
+    certificate: Path | None = None
+    key: Path | None = None
+    access_log: Path | None = None
+
+
+def serve(
+    bureau: Bureau,
+    server: socket.socket,
+    ready: Callable[[str], None],
+    stop: threading.Event,
+    how: Service | None = None,
+) -> None:
     """Serve until `stop` is set.
 
     Args:
@@ -68,14 +99,22 @@ def serve(bureau: Bureau, server: socket.socket, ready: Callable[[str], None], s
         server: A listening socket; closed at the end.
         ready: Called with the address once requests are answered.
         stop: Set by a signal, or by whoever started this.
+        how: How; by default with one judge and without TLS.
 
     Raises:
-        ConfigurationError: The interface did not come up.
+        ConfigurationError: The interface did not come up, or its certificate is not fit.
     """
+    how = how or Service()
     bureau.desk.sweep()
+    if how.certificate is not None:
+        _check_tls(how.certificate, how.key)
+    log = AccessLog(how.access_log) if how.access_log is not None else None
     http = uvicorn.Server(
         uvicorn.Config(
-            make_app(bureau),
+            Misbehaving(make_app(bureau, limits=how.limits, log=log), bureau),
+            http=KnownLine,
+            ssl_certfile=how.certificate,
+            ssl_keyfile=how.key,
             log_level="warning",
             access_log=False,
             lifespan="off",
@@ -93,25 +132,50 @@ def serve(bureau: Bureau, server: socket.socket, ready: Callable[[str], None], s
             stop.wait(0.02)
         if not http.started:
             raise ConfigurationError(reason=Text("HTTP 服务没有启动", "the HTTP interface did not come up"))
-        ready(url_of(server))
-        work(bureau, stop)
+        ready(url_of(server, secure=how.certificate is not None))
+        work(bureau, stop, threads=how.workers, lease_seconds=how.lease_seconds)
     finally:
         http.should_exit = True
         thread.join(_SHUTDOWN_SECONDS + 5)
         server.close()
+        if log is not None:
+            log.close()
 
 
-def work(bureau: Bureau, stop: threading.Event) -> None:
-    """Judge what is due, until `stop` is set."""
-    while not stop.is_set():
-        pause = _LOOK_SECONDS
-        try:
-            while not stop.is_set() and bureau.desk.judge_next(stop.is_set):
-                pass
-        except Exception as error:  # noqa: BLE001  one report or one full disk must not end the office
-            _log.error("judge: %s: %s", type(error).__name__, error)
-            pause = _TROUBLE_SECONDS
-        stop.wait(pause)
+def work(
+    bureau: Bureau, stop: threading.Event, *, threads: int = 1, lease_seconds: float = judges.LEASE_SECONDS
+) -> None:
+    """Judge what is due, until `stop` is set; with no threads, only wait for that."""
+    if not threads:
+        wait_for(stop)
+        return
+    with judges.judging(bureau.desk, bureau.store, bureau.clock, threads=threads, lease_seconds=lease_seconds):
+        wait_for(stop)
+
+
+def wait_for(stop: threading.Event) -> None:
+    """Wait in the main thread until a signal's handler sets an event.
+
+    The system may hand the signal to another thread, as it does with a process that was stopped a moment ago. Python runs the
+    handler in the main thread all the same, but only when that wakes up.
+    """
+    while not stop.wait(_WAKE_SECONDS):
+        pass
+
+
+def _check_tls(certificate: Path, key: Path | None) -> None:
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except OSError as error:  # ssl's own errors too
+        said = (
+            os_reason(error) if not isinstance(error, ssl.SSLError) else Text("不匹配或不是 PEM", "no match, or no PEM")
+        )
+        raise ConfigurationError(
+            reason=Text(
+                f"TLS 证书 {certificate} 或其密钥不可用（{said.zh}）",
+                f"the TLS certificate {certificate} or its key cannot be used: {said.en}",
+            )
+        ) from None
 
 
 @contextlib.contextmanager

@@ -70,6 +70,16 @@ class Home:
         return self.root / "quarantine"
 
     @property
+    def operators(self) -> Path:
+        """Who works here; never in a backup."""
+        return self.root / "operators.json"
+
+    @property
+    def page(self) -> Path:
+        """What the local page keeps while it is open: tickets and uploads."""
+        return self.root / "page"
+
+    @property
     def log(self) -> Path:
         """Exports of the log, and records of defects."""
         return self.root / "log"

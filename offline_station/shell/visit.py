@@ -457,6 +457,8 @@ def _place(
     with _scratch(station) as scratch:
         waiting = list(outgoing(station, scratch, everyone=everyone))
         if not waiting:
+            if harvest.nothing_of_ours:
+                raise MediumUnprepared(name=str(stick.path))
             return
         if stick.identity is None or stick.read_only:
             there = {(seen.name, seen.sha256) for seen in harvest.files if seen.direction is Direction.TO_ONLINE}

@@ -4,10 +4,26 @@
 from online_station.cli.base import main, program
 
 # In the order in which the help lists their verbs.
-from online_station.cli import setup, work, seeing, companies, deciding, stick, checks
+from online_station.cli import setup, work, seeing, companies, deciding, stick, alarms, archiving, safekeeping, service
+from online_station.cli import checks, logs
 from shared.cli import add_standard_verbs
 
 # isort: on
 
 add_standard_verbs(program)
-__all__ = ["checks", "companies", "deciding", "main", "program", "seeing", "setup", "stick", "work"]
+__all__ = [
+    "alarms",
+    "archiving",
+    "checks",
+    "companies",
+    "deciding",
+    "logs",
+    "main",
+    "program",
+    "safekeeping",
+    "seeing",
+    "service",
+    "setup",
+    "stick",
+    "work",
+]

@@ -18,10 +18,8 @@ from shared.errors import (
 from shared.text import Text
 
 
-@program.verb("doctor", Text("检测环境，逐项给出办法", "check everything, each with a remedy"))
-def doctor(context: Context) -> Outcome:
-    """Check everything."""
-    home = Home(context.home)
+def examine(home: Home) -> list[diagnosis.Finding]:
+    """Look at everything that the station in `home` needs."""
     now = base.CLOCK.now()
     findings: list[diagnosis.Finding] = []
     with opened(home) as store:
@@ -50,6 +48,13 @@ def doctor(context: Context) -> Outcome:
                     READ_WHY,
                 )
             )
+    return findings
+
+
+@program.verb("doctor", Text("检测环境，逐项给出办法", "check everything, each with a remedy"))
+def doctor(context: Context) -> Outcome:
+    """Check everything."""
+    findings = examine(Home(context.home))
     bad = [f for f in findings if f.verdict == "error"]
     code = ExitCode.OK
     if bad:

@@ -10,6 +10,7 @@ from online_station.cli import base
 from online_station.cli.base import program
 from online_station.cli.work import once_each
 from online_station.shell.home import Home
+from online_station.shell.retired import refuse_if_retired
 from online_station.shell.setup import Settings, opened, read_settings
 from online_station.shell.trust import Trust
 from online_station.shell.visit import slip, sticks_of, synchronise
@@ -76,6 +77,7 @@ def stick_sync(context: Context, folder: Path | None) -> Outcome:
     home = Home(context.home)
     now = base.CLOCK.now()
     with opened(home) as store:
+        refuse_if_retired(store)
         settings: Settings = read_settings(home, store)
         done = synchronise(
             sticks_of(store, settings.station_id).find(folder),
@@ -141,6 +143,7 @@ def stick_disc(context: Context, folder: Path, label: str) -> Outcome:
     now = base.CLOCK.now()
     folder = folder.absolute()
     with opened(home) as store:
+        refuse_if_retired(store)
         settings = read_settings(home, store)
         station, trust = settings.station_id, Trust(home.trust, now)
         sticks_of(store, station).prepare_disc(folder, label, now=now)

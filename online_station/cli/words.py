@@ -8,24 +8,13 @@ from typing import Final
 
 from online_station.cli import base
 from online_station.core.advice import OVERTAKEN, next_action, not_back, state_words
-from online_station.core.decide import (
-    Snapshot,
-)
 from online_station.shell.records import QuarantinedRow, ReportRow
-from shared import faults
+from online_station.shell.tending import fault_of
 from shared.calendar import filing_deadline
 from shared.clock import format_time
-from shared.faults import Fault
 from shared.ids import recognise_name
 from shared.states import ONLINE_TERMINAL, OnlineState
 from shared.text import Text
-
-
-def fault_of(snapshot: Snapshot) -> Fault | None:
-    """Return what the catalogue says about a failed report, or None."""
-    if snapshot.state is not OnlineState.FAILED or not (snapshot.code or snapshot.message):
-        return None
-    return faults.find(snapshot.code, snapshot.message)
 
 
 def action(row: ReportRow) -> Text:

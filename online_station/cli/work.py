@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +19,13 @@ from online_station.core.decide import (
     AskNow,
 )
 from online_station.core.story import service_line
+from online_station.shell.health import Address, parse_address
 from online_station.shell.home import Home
 from online_station.shell.intake import Harvest
-from online_station.shell.log import log_to, stop_logging
+from online_station.shell.log import log_event, log_to, logging_too, read_log_settings, stop_logging
+from online_station.shell.notify import Heartbeat, Notifier
+from online_station.shell.oversight import Oversight
+from online_station.shell.quiet_hour import QuietHour
 from online_station.shell.runner import THREADS
 from online_station.shell.setup import at_work, opened, read_settings
 from online_station.shell.steps import Pass
@@ -50,8 +55,8 @@ _UNFINISHED: Final = frozenset(OnlineState) - ONLINE_TERMINAL
 def _exit_code(done: Pass) -> ExitCode:
     """Return what a pass came to as an exit status: the way to the bureau counts, a report's own state does not."""
     for kind, code in (
-        (BureauUnreachable, ExitCode.BUREAU_UNREACHABLE),
         (OutcomeUnknown, ExitCode.OUTCOME_UNKNOWN),
+        (BureauUnreachable, ExitCode.BUREAU_UNREACHABLE),
         (BureauBusy, ExitCode.BUREAU_BUSY),
     ):
         if any(isinstance(p, kind) for p in done.problems):
@@ -269,46 +274,85 @@ def _hand_to_the_service(home: Home, file: Path) -> Outcome:
         metavar="N",
         help=Text(f"同时办理的件数，默认 {THREADS}", f"how many steps are done at once ({THREADS})"),
     ),
+    option(
+        "--metrics",
+        metavar="HOST:PORT",
+        help=Text(
+            "在这个地址提供指标和健康检查（例：127.0.0.1:9464）",
+            "serve metrics and health there (like 127.0.0.1:9464)",
+        ),
+    ),
 )
-def run(context: Context, no_sticks: bool, threads: int) -> Outcome:
+def run(context: Context, no_sticks: bool, threads: int, metrics: str | None) -> Outcome:
     """Work until SIGTERM or Ctrl-C."""
     home = Home(context.home)
-    stop, wake = threading.Event(), threading.Event()
+    address = None if metrics is None else parse_address(metrics)
+    over = Oversight(home, base.CLOCK)
+    notifier = Notifier()
+    stop, wake = threading.Event(), Heartbeat(notifier)
 
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt  # asked twice: at once. Whatever is under way is asked about at the next start.
         stop.set()
         wake.set()
+        notifier.stopping()
 
-    with at_work(home, base.CLOCK, notify=context.emit if context.json else _narrator(context)) as station:
-        handler = log_to(home.logs)
+    told = logging_too(context.emit if context.json else _narrator(context))
+    with at_work(home, base.CLOCK, notify=told, gateway=over.gateway) as station, contextlib.ExitStack() as beside:
+        beside.callback(stop_logging, log_to(home.logs, read_log_settings(station.store)))
+        where = beside.enter_context(over.watching(stop, address))
+        station.meter = over.meter
         before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            context.emit(
-                {"event": "ready", "at": format_time(base.CLOCK.now()), "inbox": str(station.intake.inboxes.root)}
-            )
+            ready = {"event": "ready", "at": format_time(base.CLOCK.now()), "inbox": str(station.intake.inboxes.root)}
+            log_event(ready)
+            beside.callback(log_event, {"event": "stopped"})
+            context.emit(ready if where is None else {**ready, "metrics": f"{where.url}/metrics"})
             context.say(
                 Text(
                     f"服务已启动，守候 {station.intake.inboxes.root}",
                     f"the service is up and watches {station.intake.inboxes.root}",
                 )
             )
-            visiting = None if no_sticks else Visiting(home, base.CLOCK, stop, wake, stick_verbs.narrator(context))
+            _say_where(context, where)
+            tell = over.counting(stick_verbs.narrator(context))
+            visiting = None if no_sticks else Visiting(home, base.CLOCK, stop, wake, tell)
             if visiting is not None:
                 visiting.start()
+            quiet = QuietHour(home, station.store, base.CLOCK, stop)
+            quiet.start()
+            notifier.ready(str(Text("守候收件文件夹", "watching the inbox")))
             station.run(stop, wake, threads=threads)
             if visiting is not None:
                 visiting.join()
+            quiet.join()
         finally:
             for number, old in before.items():
                 signal.signal(number, old)
-            stop_logging(handler)
         left = station.store.count_open()
     return Outcome(
         {"event": "stopped", "open": left},
         [Text(f"服务已停止，未完成的报告 {left} 个", f"the service has stopped; {left} report(s) are open")],
     )
+
+
+def _say_where(context: Context, where: Address | None) -> None:
+    if where is None:
+        return
+    context.say(
+        Text(
+            f"指标 {where.url}/metrics，健康检查 {where.url}/healthz 和 {where.url}/readyz",
+            f"metrics at {where.url}/metrics, health at {where.url}/healthz and {where.url}/readyz",
+        )
+    )
+    if not where.is_local:
+        context.say(
+            Text(
+                "注意：别的电脑也能看到这些数字；没有口令，请用防火墙限制",
+                "note: other PCs can see these numbers, without a password: let a firewall say who may",
+            )
+        )
 
 
 def _narrator(context: Context) -> Callable[[Mapping[str, object]], None]:

@@ -187,6 +187,9 @@ def state_words(snapshot: Snapshot) -> Text:
     if snapshot.state is _S.HELD and snapshot.hold is not None:
         reason = HOLD_WORDS[snapshot.hold]
         return Text(f"{words.zh}：{reason.zh}", f"{words.en}: {reason.en}")
+    if snapshot.state is _S.WAITING and snapshot.message:
+        # Which machines: the bureau names them, and so does the board.
+        return Text(f"{words.zh}：{snapshot.message}", words.en)
     if snapshot.state is _S.FAILED and (snapshot.code or snapshot.message):
         told = f"{snapshot.code} {snapshot.message}".strip()
         # The bureau speaks Chinese; what the catalogue knows is said in English too.

@@ -227,6 +227,11 @@ class OperatorCancel:
 
 
 @dataclass(frozen=True)
+class Restored:
+    """The row came out of a backup, which may be older than the truth."""
+
+
+@dataclass(frozen=True)
 class AskNow:
     """Somebody does not want to wait for the due time."""
 
@@ -249,6 +254,7 @@ Event = (
     | OperatorRelease
     | OperatorRetry
     | OperatorCancel
+    | Restored
     | AskNow
 )
 
@@ -349,7 +355,15 @@ def decide(
         case Taken(receipt_no=receipt_no, ask_after=ask_after):
             due = policy.processing.due(now, 1, snapshot.digest, ask_after)
             taken = _to(
-                snapshot, _E.TAKEN, receipt_no=receipt_no, due_at=due, attempts=0, code="", message="", resend=""
+                snapshot,
+                _E.TAKEN,
+                hold=None,
+                receipt_no=receipt_no,
+                due_at=due,
+                attempts=0,
+                code="",
+                message="",
+                resend="",
             )
             return taken, _ask_others(taken)
         case NotTaken(retry_after=after, moved_on=moved_on):
@@ -362,7 +376,10 @@ def decide(
         case NeverSeen(moved_on=moved_on):
             attempts = 1 if moved_on else snapshot.attempts + 1
             due = now if attempts <= 1 else policy.trouble.due(now, attempts, snapshot.digest)
-            return _to(snapshot, _E.NEVER_SEEN, due_at=due, attempts=attempts), ()
+            fresh = _to(snapshot, _E.NEVER_SEEN, due_at=due, attempts=attempts)
+            if fresh.hold is HoldReason.OPERATOR:  # held when the backup was made, and not sent since
+                fresh = _to(fresh, _E.HOLD, due_at=None, attempts=0)
+            return fresh, ()
         case Refused(code=code, message=message, resend=resend):
             return _to(snapshot, _E.REFUSED, code=code, message=message, resend=resend, due_at=None, attempts=0), ()
         case NoAnswer(retry_after=after):
@@ -410,6 +427,8 @@ def decide(
             return _to(snapshot, _E.RETRY, released=False, due_at=now, attempts=0), ()
         case OperatorCancel():
             return _to(snapshot, _E.CANCEL, due_at=None, hold=None, attempts=0), ()
+        case Restored():
+            return _restored(snapshot, now), ()
         case AskNow():
             return (snapshot if next_step(snapshot) is Step.NONE else replace(snapshot, due_at=now)), ()
 
@@ -421,6 +440,16 @@ def _to(snapshot: Snapshot, event: OnlineEvent, **changes: object) -> Snapshot:
 def _sending(snapshot: Snapshot, now: datetime) -> tuple[Snapshot, tuple[Command, ...]]:
     # Due at once: while a worker sends, its lease keeps the others off; if it dies, the next one asks what became of it.
     return _to(snapshot, _E.SEND, due_at=now), (Upload(),)
+
+
+def _restored(snapshot: Snapshot, now: datetime) -> Snapshot:
+    """Ask about everything that is under way, whatever the backup believed."""
+    if allowed(ONLINE, snapshot.state, _E.RESTORED):
+        hold = snapshot.hold if snapshot.hold is HoldReason.OPERATOR else None
+        return _to(snapshot, _E.RESTORED, hold=hold, due_at=now, attempts=0)
+    if snapshot.state is _S.STAGED:
+        snapshot = replace(snapshot, to_stage=True)  # the outbox may be another one
+    return snapshot if next_step(snapshot) is Step.NONE else replace(snapshot, due_at=now)
 
 
 def _ask_others(snapshot: Snapshot) -> tuple[Command, ...]:

@@ -25,9 +25,15 @@ _HAPPENED: Final[dict[str, Text]] = {
     "operator-release": Text("操作员放行", "released by an operator"),
     "operator-retry": Text("操作员要求再传一次", "an operator has it sent again"),
     "operator-cancel": Text("操作员放弃该报告", "given up by an operator"),
+    "restored": Text("从备份恢复，先向税局询问", "restored from a backup; the bureau is asked first"),
+    "archived": Text("已归档", "moved into an archive"),
+    "archive-restored": Text("从归档取回", "brought back from an archive"),
 }
 _ALWAYS_AS_EVENT: Final = frozenset(
-    {"not-taken", "never-seen", "operator-hold", "operator-release", "operator-retry", "operator-cancel"}
+    {
+        *("not-taken", "never-seen", "restored"),
+        *("operator-hold", "operator-release", "operator-retry", "operator-cancel"),
+    }
 )
 
 

@@ -371,18 +371,19 @@ class HttpGateway:
     def standing(self, taxpayer_id: str, period: str) -> Standing:
         """Return the bureau's word on a taxpayer's month."""
         answer = self._send("GET", f"/v1/taxpayers/{quote(taxpayer_id)}/standing?period={period}", what=taxpayer_id)
-        standing = parse_standing(self._accepted(answer, (200,), taxpayer_id).body)
+        standing = parse_standing(self._no_page(self._accepted(answer, (200,), taxpayer_id)).body)
         if (standing.taxpayer_id, standing.period) != (taxpayer_id, period):
             raise OutcomeUnknown(report=taxpayer_id)
         return standing
 
     def trust(self) -> bytes:
         """Return the current trust file, not yet proven."""
-        return self._accepted(self._send("GET", "/v1/trust", what="trust", limit=MAX_TRUST_BYTES), (200,), "trust").body
+        answer = self._send("GET", "/v1/trust", what="trust", limit=MAX_TRUST_BYTES)
+        return self._no_page(self._accepted(answer, (200,), "trust")).body
 
     def clock(self) -> datetime:
         """Return the bureau's time."""
-        answer = self._send("GET", "/healthz", what="healthz")
+        answer = self._no_page(self._send("GET", "/healthz", what="healthz"))
         try:
             return parsedate_to_datetime(answer.headers.get("date", ""))
         except ValueError:
@@ -457,12 +458,22 @@ class HttpGateway:
         if answer.status >= 500:
             # A gateway in front may have given up on a bureau that has the report: that is no answer about it.
             raise OutcomeUnknown(report=what[:12], retry_after=_retry_after(answer))
+        if _is_problem(answer) and _problem(answer).get("type", "").endswith("nonce-replayed"):
+            # This very request was there before: something on the way sent it twice. The first one had an answer.
+            raise OutcomeUnknown(report=what[:12])
         if not _is_problem(answer):
             raise NotTheBureau(
                 host=self.name,
                 reason=Text(f"意外的 HTTP 状态 {answer.status}", f"unexpected HTTP status {answer.status}"),
             )
         raise self._refusal(answer)
+
+    def _no_page(self, answer: _Answer) -> _Answer:
+        """Return the answer to a question, unless it is a page for people: a login page answers anything with 200."""
+        html = answer.headers.get("content-type", "").split(";")[0].strip().lower() == "text/html"
+        if html and answer.body.lstrip().startswith(b"<"):
+            raise NotTheBureau(host=self.name, reason=Text("回答的是一个网页", "it answered with a web page"))
+        return answer
 
     def _refusal(self, answer: _Answer) -> BureauRefused:
         problem = _problem(answer)
@@ -585,4 +596,10 @@ _WHY: Final = {
     "ProxyError": Text("代理不可用", "the proxy does not work"),
     "SSLError": Text("TLS 证书不被信任", "the TLS certificate is not trusted"),
     "InvalidURL": Text("网址不能使用", "the address cannot be used"),
+    "ConnectionError": Text("还没答复，连接就断了", "the connection closed before there was an answer"),
+    "ProtocolError": Text("还没答复，连接就断了", "the connection closed before there was an answer"),
+    "ReadTimeout": Text("等不到答复", "no answer in time"),
+    "ReadTimeoutError": Text("等不到答复", "no answer in time"),
+    "ChunkedEncodingError": Text("答复没有收完，连接就断了", "the connection closed in the middle of the answer"),
+    "ContentDecodingError": Text("答复太大或太慢", "the answer is too large or too slow"),
 }

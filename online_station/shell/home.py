@@ -64,6 +64,11 @@ class Home:
         return self.root / "log"
 
     @property
+    def archive(self) -> Path:
+        """What is finished, a file per month."""
+        return self.root / "archive"
+
+    @property
     def default_inbox(self) -> Path:
         """Where files from the invoicing PCs arrive unless `init` said otherwise."""
         return self.root / "inbox"
@@ -113,6 +118,18 @@ class Home:
         """
         with self._only_one("stick.lock"):
             sweep_scratch(self.spool)
+            yield
+
+    @contextlib.contextmanager
+    def tidying(self) -> Iterator[None]:
+        """Be the one process that moves finished files away, or that copies all of them, while the block runs.
+
+        The service may be at work meanwhile: it only adds files.
+
+        Raises:
+            StationBusy: Another one is at it. Nothing was done.
+        """
+        with self._only_one("archive.lock"):
             yield
 
     @contextlib.contextmanager

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from online_station.core.stability import Fingerprint, StabilityTracker
+from online_station.shell.archived import is_archived
 from online_station.shell.home import Home
 from online_station.shell.log import LOGGER
 from online_station.shell.quarantine import set_aside
@@ -399,13 +400,13 @@ class Intake:
             self._checkpoint("report removed from the inbox")
         return proven.digest, new, proven.warnings
 
-    def _keep_report(
-        self, file: BinaryIO, small: bytes | None, proven: ProvenReport, now: datetime
-    ) -> tuple[str, int]:
+    def _keep_report(self, file: BinaryIO, small: bytes | None, proven: ProvenReport, now: datetime) -> tuple[str, int]:
         """Copy an open, proven report into the spool; return the SHA-256 and size of what lies there."""
         kept = self._home.report_file(proven.digest)
-        known = self._store.report(proven.digest) if kept.is_file() else None
-        if known is not None:
+        known = self._store.report(proven.digest)
+        if known is not None and is_archived(self._store, proven.digest):
+            return known.file_sha256, known.size_bytes  # finished long ago; its file lies in the archive
+        if known is not None and kept.is_file():
             with kept.open("rb") as present:
                 if hashlib.file_digest(present, "sha256").hexdigest() == known.file_sha256:
                     return known.file_sha256, known.size_bytes

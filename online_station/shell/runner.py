@@ -24,6 +24,7 @@ from online_station.shell.home import Home
 from online_station.shell.intake import Checkpoint, Harvest, Inboxes, Intake
 from online_station.shell.keyring import Keyring
 from online_station.shell.log import LOGGER
+from online_station.shell.meter import NO_METER, Meter
 from online_station.shell.schema import ACK, HOST_LIMIT, REPORT
 from online_station.shell.steps import ASKING, Pass, Steps
 from online_station.shell.store import LeaseLost, Store
@@ -63,6 +64,8 @@ def _nowhere(_point: str) -> None:
 
 class Station:
     """One online station, owned by this process; or one node of a station that has several."""
+
+    meter: Meter = NO_METER
 
     def __init__(
         self,
@@ -265,6 +268,7 @@ class Station:
         trusting.start()
         try:
             while not stop.is_set():
+                self.meter.turned()
                 watcher.ensure()
                 if wake.is_set() or self._monotonic() >= next_scan:
                     wake.clear()

@@ -62,6 +62,11 @@ REPORT: Final = sa.Table(
     *_job_columns(but=("step", "due_at")),
 )
 job_indexes(REPORT)
+# What is looked at page by page: newest first, by state, by taxpayer, by month; and the later copies of a card.
+sa.Index("report_found", REPORT.c.found_at, REPORT.c.digest)
+sa.Index("report_state", REPORT.c.state, REPORT.c.found_at, REPORT.c.digest)
+sa.Index("report_taxpayer", REPORT.c.taxpayer_id, REPORT.c.found_at, REPORT.c.digest)
+sa.Index("report_month", REPORT.c.period, REPORT.c.kind, REPORT.c.taxpayer_id, REPORT.c.machine_no)
 sa.Index("report_card", REPORT.c.card_no, REPORT.c.sequence)
 EVENT: Final = sa.Table(
     "event",
@@ -139,6 +144,51 @@ COMPANY: Final = sa.Table(
     sa.Column("pin_file", sa.Text, nullable=False),
     sa.Column("added_at", sa.Float, nullable=False),
 )
+ROBOT: Final = sa.Table(
+    "robot",
+    _METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("secret", sa.Text, nullable=False),
+    sa.Column("ca_file", sa.Text, nullable=False),
+    sa.Column("added_at", sa.Float, nullable=False),
+    sa.Column("sent_at", sa.Float),
+    sa.Column("failed_at", sa.Float),
+    sa.Column("failure_zh", sa.Text, nullable=False),
+    sa.Column("failure_en", sa.Text, nullable=False),
+)
+"""Where alarms are sent to."""
+ALARM: Final = sa.Table(
+    "alarm",
+    _METADATA,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("place", sa.Text, nullable=False),
+    sa.Column("zh", sa.Text, nullable=False),
+    sa.Column("en", sa.Text, nullable=False),
+    sa.Column("raised_at", sa.Float, nullable=False),
+    sa.Column("said_at", sa.Float, nullable=False),
+    sa.Column("ended_at", sa.Float),
+)
+sa.Index("alarm_open", ALARM.c.ended_at, ALARM.c.raised_at)
+NOTICE: Final = sa.Table(
+    "notice",
+    _METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("robot", sa.Text, nullable=False),
+    sa.Column("alarm", sa.Text, nullable=False),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("zh", sa.Text, nullable=False),
+    sa.Column("en", sa.Text, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("made_at", sa.Float, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("due_at", sa.Float, nullable=False),
+)
+sa.Index("notice_due", NOTICE.c.robot, NOTICE.c.due_at)
+"""What a robot has still to be told: a row goes when it was told."""
 HOST_LIMIT: Final = limit_table(_METADATA)
 BLOB: Final = sa.Table(
     "blob",
@@ -148,7 +198,30 @@ BLOB: Final = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 """Files that every node must be able to reach, in parts; empty where the database is a file of one PC."""
-_LATER_TABLES: Final = frozenset({"leg", "company", "host_limit", "blob"})
+ARCHIVE: Final = sa.Table(
+    "archive",
+    _METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("period", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("made_at", sa.Float, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+)
+ARCHIVED: Final = sa.Table(
+    "archived",
+    _METADATA,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("archive", sa.Text, nullable=False, index=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("cleaned", sa.Boolean, nullable=False),
+)
+"""What lies in an archive. A report's own row stays: its digest is known for ever, and so is how it ended."""
+_LATER_TABLES: Final = frozenset(
+    {"leg", "company", "host_limit", "blob", "robot", "alarm", "notice", "archive", "archived"}
+)
 
 
 def _first_release(connection: Connection) -> None:
@@ -188,7 +261,20 @@ def _paces(connection: Connection) -> None:
         add_missing(connection, table)
 
 
+def _seeing(connection: Connection) -> None:
+    """Let reports be looked at page by page, and let alarms be sent."""
+    add_missing(connection, REPORT)
+    for table in (ROBOT, ALARM, NOTICE):
+        table.create(connection)
+
+
+def _archives(connection: Connection) -> None:
+    """Remember what was moved into archives."""
+    for table in (ARCHIVE, ARCHIVED):
+        table.create(connection)
+
+
 Migration = Callable[[Connection], None]
-MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies, _jobs, _paces)
+MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies, _jobs, _seeing, _archives, _paces)
 """`MIGRATIONS[n]` takes a database from schema version n to n + 1; entries are only ever added."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)

@@ -18,6 +18,7 @@ from online_station.shell.intake import Checkpoint, Inboxes
 from online_station.shell.keyring import Keyring, Voice
 from online_station.shell.node import OWN, Node, read_node, where, write_node
 from online_station.shell.register import Register
+from online_station.shell.retired import refuse_if_retired
 from online_station.shell.runner import SETTLE_SECONDS, Station
 from online_station.shell.store import Store
 from online_station.shell.trust import Trust, read_root
@@ -28,7 +29,7 @@ from shared.jobs.limits import Limits
 from shared.keys.file import load_key_file
 from shared.keys.port import Signer
 from shared.keys.secret import read_pin_file
-from shared.model.trust import open_issued_trust
+from shared.model.trust import open_issued_trust, prove_trust
 from shared.text import Text
 from shared.text.system import os_reason
 
@@ -182,6 +183,8 @@ def initialise(
             root = pinned or given or open_issued_trust(raw, at=now).roots_in_force[-1]
             if before.get(_ROOT, fingerprint(root)) != fingerprint(root):
                 raise AlreadyInitialised(what=Text("另一个税局根证书", "another root certificate"))
+            if raw and pinned is None:
+                prove_trust(raw, root=root, at=now)  # a root that does not fit must not stay behind, pinned
             trust = Trust.pin(home.trust, root, now)
             if raw:
                 trust.adopt(raw, now)
@@ -315,6 +318,7 @@ def at_work(
     """
     with opened(home, policy) as store, home.locked():
         settings = read_settings(home, store)
+        refuse_if_retired(store)
         signer = settings.signer()
 
         def connect(key: Signer) -> Gateway:

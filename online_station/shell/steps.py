@@ -68,6 +68,7 @@ from shared.errors import (
     BureauRefused,
     BureauUnreachable,
     ClockSkew,
+    FormatError,
     KeyUnavailable,
     OtherReport,
     OutcomeUnknown,
@@ -91,6 +92,8 @@ _TRUST_AT_LEAST: Final = timedelta(seconds=30)
 _BUSY_FOR_ALL: Final = 3
 """After so many refusals in a row the wish to be left alone is taken for everybody's, not for one report's."""
 ACK_BACKOFF: Final = Backoff(5, 3600)
+_ABOUT_THE_REQUEST: Final = (400, 401, 408)
+"""Refusals that say nothing about what was sent (GW-15)."""
 
 
 @dataclass
@@ -271,7 +274,7 @@ class Steps:
         except BureauRefused as error:
             self._problem(error, done)
             # 400 and 401 are about this request, not about the report: damaged on its way, or not signed in time.
-            event = NotTaken() if error.context.get("status") in (400, 401, 408) else _refused(error)
+            event = NotTaken() if error.context.get("status") in _ABOUT_THE_REQUEST else _refused(error)
         except (BureauUnreachable, BureauBusy) as error:
             self._went_wrong(error, done)
             event = NotTaken(_retry_after(error), moved_on=self._has_moved_on(digest))
@@ -510,6 +513,9 @@ class Steps:
             self._store.set_ack(claim, ACK_WAITING, attempts=attempts, due_at=later)
         except BureauRefused as error:
             self._problem(error, done)
+            if error.context.get("status") in _ABOUT_THE_REQUEST:
+                self._store.set_ack(claim, ACK_WAITING, attempts=attempts, due_at=later)
+                return
             self._store.set_ack(claim, ACK_REFUSED, attempts=attempts, due_at=None, message=str(error.text))
             keep_copy(self._home.quarantine, file, f"{ack.stem}.ack", error, self._store, now)
         except (BureauError, KeyUnavailable) as error:
@@ -574,7 +580,8 @@ class Steps:
             except (BureauError, KeyUnavailable) as error:
                 self._went_wrong(error, done)
                 return
-            except TrustError as error:
+            except (TrustError, FormatError) as error:
+                # Not believed; what is in force stays in force, and the reports go on.
                 self._problem(error, done)
                 changed = False
             self._online(done)
@@ -589,7 +596,12 @@ class Steps:
 
     def _went_wrong(self, error: TaxferryError, done: Pass) -> NoAnswer:
         """Note that a question got no answer."""
-        self._problem(error, done)
+        if isinstance(error, OutcomeUnknown):
+            # Asking changes nothing, so that nothing is unknown: there was no answer, and it is asked again.
+            reason = Text("没有得到可用的答复，稍后再问", "it gave no usable answer, and is asked again later")
+            self._problem(BureauUnreachable(host=self._keyring.own.gateway.name, reason=reason), done)
+        else:
+            self._problem(error, done)
         after = _retry_after(error)
         if isinstance(error, BureauUnreachable | OutcomeUnknown):
             done.heard = OUTAGE

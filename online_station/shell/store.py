@@ -817,6 +817,10 @@ def report_of(row: Row[Any]) -> ReportRow:
     return _report(row, bare=True)
 
 
+WHOLE_REPORTS: Final = sa.select(REPORT, _OVERTAKEN, *_LEFT)
+report_row: Final = _report
+
+
 def _leg(row: Row[Any]) -> LegRow:
     return LegRow(_at(row.at), row.digest, row.leg, row.stick_id, row.label)
 

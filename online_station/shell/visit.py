@@ -302,7 +302,7 @@ def _place(
         visit.unplaced = [item.file.name for item in missing]
         if missing and stick.read_only and not visit.taken:
             raise MediumReadOnly(name=visit.label or str(stick.path))
-        if missing and not stick.read_only:
+        if (missing and not stick.read_only) or harvest.nothing_of_ours:
             raise MediumUnprepared(name=str(stick.path))
         return
     trusted = _trust_cargo(trust)

@@ -73,6 +73,11 @@ BUREAU_FAULTS: Final = (
                 "run retry on the Internet PC: it sends the same file again; do not copy again on the invoicing PC",
             ),
             Text("10–15 分钟后查询结果（高峰期更久）", "ask for the result after 10–15 minutes, longer in the peak"),
+            Text(
+                "确实已经申报的：可能是数据还没有传到（explain 延迟），或申报周期登记有误（explain 申报周期）",
+                "if it was filed: the declaration may not have arrived yet (explain delay), or the cycle on record is wrong "
+                "(explain cycle)",
+            ),
         ),
         words=("未申报", "没有申报", "先申报后抄报", "not declared", "undeclared"),
         hint_words=("未申报", "尚未申报", "没有申报"),
@@ -397,8 +402,8 @@ BUREAU_FAULTS: Final = (
                 "upload the .dat of the card's newest copy; history on the invoicing PC names it",
             ),
             Text(
-                "旧报告不用处理，在上网机执行 cancel 可从待办中去掉",
-                "the old report needs nothing; cancel takes it off the list",
+                "旧报告不用处理，在上网机执行 cancel（加 --reason 写明原因）可从待办中去掉",
+                "the old report needs nothing; cancel, with a --reason, takes it off the list",
             ),
         ),
         stage_to_offline=False,

@@ -107,6 +107,11 @@ CARD_FAULTS: Final = (
             "把开票机传出目录中现有的 .dat 带到上网机上传",
             "carry the .dat that lies in the outbox now to the Internet PC and upload it",
         ),
+        Text(
+            "税局因“同一次抄税已有另一份报告”（sequence-taken）拒收时，在开票机执行 copy --again 和 report，上传新的 .dat",
+            "if the bureau refuses it because it has this copy already (sequence-taken), run copy --again and report on the "
+            "invoicing PC, and upload the new .dat",
+        ),
         _RIGHT_FILE,
     ),
     _refusal(

@@ -80,7 +80,7 @@ KEY_FAULTS: Final = (
             ),
             Text("忘记口令时，到发证机构重置", "if the PIN is lost, have the issuer reset it"),
         ),
-        aliases=("0x82040003", "0x82040005", "0x82040007", "0x82040037", "CA168", "CA-960032031"),
+        aliases=("B5002", "0x82040003", "0x82040005", "0x82040007", "0x82040037", "CA168", "CA-960032031"),
         words=("口令", "密码错误", "PIN", "password"),
     ),
     Fault(
@@ -102,7 +102,7 @@ KEY_FAULTS: Final = (
                 "a re-issued key has another public key: it must be enrolled again (see 2734)",
             ),
         ),
-        aliases=("0x82040054", "0x80220007", "CA166", "CA-960032032"),
+        aliases=("B5002", "0x82040054", "0x80220007", "CA166", "CA-960032032"),
         words=("U棒锁", "卡锁死", "解锁", "key locked"),
     ),
     Fault(
@@ -118,7 +118,7 @@ KEY_FAULTS: Final = (
             Text("只留下开户登记的那一个，其余拔下", "leave only the enrolled one plugged in"),
             Text("用 doctor 核对指纹后再执行 once", "compare fingerprints with doctor, then run once"),
         ),
-        aliases=("0x82040057", "CA-960032033"),
+        aliases=("B5002", "0x82040057", "CA-960032033"),
         words=("多个U棒", "插错", "several keys", "wrong key"),
     ),
     Fault(

@@ -104,7 +104,9 @@ class Database:
             self._owner = threading.get_ident()
             try:
                 with (
-                    self.engine.connect().execution_options(**{_BEGIN: _DURABLE if durable else _RELAXED}) as connection,
+                    self.engine.connect().execution_options(
+                        **{_BEGIN: _DURABLE if durable else _RELAXED}
+                    ) as connection,
                     connection.begin(),
                 ):
                     yield connection

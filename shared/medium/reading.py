@@ -261,6 +261,11 @@ class Harvest:
     truncated: bool = False
     protections: tuple[str, ...] = ()
 
+    @property
+    def nothing_of_ours(self) -> bool:
+        """Whether nothing there was ever put there by a station: it is another stick, or another folder, than was meant."""
+        return not (self.identity or self.files or self.containers or self.others or self.truncated)
+
     def of(self, kind: str) -> list[Seen]:
         """Return the proven files of a kind, the newest last."""
         found = [seen for seen in self.files if seen.facts is not None and seen.facts.kind == kind]

@@ -6,7 +6,7 @@ Bounded memory: what is kept is per invoice kind and per rate, never per invoice
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -128,7 +128,7 @@ def read_content(header: PublicHeader, rows: Iterable[tuple[int, bytes]]) -> Rea
             trailer = row
     if trailer is None:
         raise ReportContentInvalid(line=number, reason=Text("没有结尾行", "there is no trailer"))
-    found: list[str] = []
+    found = [*_totals_that_differ(summaries, by_kind)]
     for kind in sorted({*summaries, *by_kind}):
         _compare_kind(kind, summaries.get(kind), by_kind[kind], found)
         _compare_rates(kind, summaries.get(kind), rates, by_rate, kind in unlined, found)
@@ -199,6 +199,31 @@ def _add_lines(invoice: Invoice, by_rate: defaultdict[tuple[str, str], _Sums]) -
         sums = by_rate[invoice.kind, line.rate]
         sums.add(amount_field, parse_fen(line.amount))
         sums.add(tax_field, parse_fen(line.tax))
+
+
+def _totals_that_differ(summaries: Mapping[str, KindSummary], by_kind: Mapping[str, _Sums]) -> Iterator[str]:
+    """Say of each kind what a person asks first: how many invoices and how much money, here and there."""
+    for kind in sorted({*summaries, *by_kind}):
+        summary, detail = summaries.get(kind), by_kind.get(kind, _Sums())
+        if summary is None:
+            continue  # said below: there is nothing to hold the detail against
+        said = (
+            summary.used,
+            parse_fen(summary.positive_amount) + parse_fen(summary.negative_amount),
+            parse_fen(summary.positive_tax) + parse_fen(summary.negative_tax),
+        )
+        seen = (
+            sum(detail[field] for field in COUNT_FIELDS),
+            detail["positive_amount"] + detail["negative_amount"],
+            detail["positive_tax"] + detail["negative_tax"],
+        )
+        if said != seen:
+            yield f"{KIND_NAMES[kind].zh}({kind})汇总{_figures_text(said)}≠明细{_figures_text(seen)}"
+
+
+def _figures_text(figures: tuple[int, int, int]) -> str:
+    count, amount, tax = figures
+    return f"{count}份金额{_money(amount)}税额{_money(tax)}"
 
 
 def _compare_kind(kind: str, summary: KindSummary | None, detail: _Sums, found: list[str]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from tax_bureau.judge.facts import Facts, Finding
 
+CODE = "2735"
+
 
 def check(facts: Facts) -> Finding | None:
     """Find out whether the taxpayer has an enterprise key on file (JUDGE-1)."""
     if facts.enrolled:
         return None
-    return Finding("2735", "企业未开户或开户不成功")
+    return Finding(CODE, "企业未开户或开户不成功")

@@ -3,7 +3,10 @@
 It refuses the start of programs too, because they would run without the hook: all but the few that the invoicing side
 is known to start.
 
-    python tests/airgap/runner.py MODULE ARGUMENT…
+    python tests/airgap/runner.py [--serving] MODULE ARGUMENT…
+
+With `--serving`, for the verb that serves the page, sockets may be made and bound to 127.0.0.1, and nothing else: no
+connection, no datagram, no name.
 
 The hook cannot be removed once it is there. A refusal ends the process at once with status 97, so that no `except` in
 the program can hide it.
@@ -11,8 +14,10 @@ the program can hide it.
 
 from __future__ import annotations
 
+import functools
 import os
 import runpy
+import socket
 import sys
 from collections.abc import Sequence
 
@@ -49,15 +54,31 @@ def is_known(arguments: Sequence[object]) -> bool:
     return str(executable) == sys.executable and words[1:] in [["-P", "-m", module] for module in CONFINED]
 
 
-def refuse(event: str, arguments: tuple[object, ...]) -> None:
+def is_served(event: str, arguments: Sequence[object]) -> bool:
+    """Return whether a page on 127.0.0.1 needs it: streams, made and bound here."""
+    if event == "socket.__new__":
+        _, family, kind, _ = arguments
+        return family in (socket.AF_INET, socket.AF_UNIX, -1) and kind in (socket.SOCK_STREAM, -1)
+    if event == "socket.bind":
+        address = arguments[1]
+        return isinstance(address, tuple) and address[0] == "127.0.0.1"
+    return False
+
+
+def refuse(event: str, arguments: tuple[object, ...], *, serving: bool = False) -> None:
     network = event.startswith(FORBIDDEN) and event not in HARMLESS
+    if network and serving and is_served(event, arguments):
+        return
     if network or event.startswith(PROCESSES) or (event == "subprocess.Popen" and not is_known(arguments)):
         os.write(2, f"air gap: {event} {arguments!r}\n".encode(errors="backslashreplace"))
         os._exit(REFUSED_STATUS)
 
 
 def main() -> None:
-    sys.addaudithook(refuse)
+    serving = sys.argv[1] == "--serving"
+    if serving:
+        del sys.argv[1]
+    sys.addaudithook(functools.partial(refuse, serving=serving))
     module, *arguments = sys.argv[1:]
     sys.argv = [module, *arguments]
     sys.path.insert(0, os.getcwd())

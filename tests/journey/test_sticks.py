@@ -350,7 +350,8 @@ def test_what_cannot_be_used_and_a_bare_folder_in_place_of_the_stick_have_their_
     shutil.rmtree(red)
     red.mkdir()
     us.offline("stick", "sync", red, expect=32)
-    us.online("stick", "sync", red)
+    said = us.online("stick", "sync", red, expect=32)
+    assert said.data["safe"] is False, "nobody is told that a wrong folder is in order"
     assert list(red.iterdir()) == []
 
 

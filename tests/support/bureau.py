@@ -52,8 +52,12 @@ def _template(real_time: bool) -> Path:
     """
     root = Path(tempfile.mkdtemp(prefix="taxferry-bureau-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
-    clock = FixedClock(SystemClock().now() if real_time else NOW)
-    init_bureau(root / "home", clock, key_type="p256")
+    _make(root, FixedClock(SystemClock().now() if real_time else NOW), "")
+    return root
+
+
+def _make(root: Path, clock: FixedClock, database: str) -> None:
+    init_bureau(root / "home", clock, key_type="p256", database=database)
     bureau = open_bureau(root / "home", clock)
     for machine, subs in ((0, 1), (1, 0)):
         order = CardOrder(TAXPAYER, TAXPAYER_NAME, MachineNo(machine), subs, key_type="p256")
@@ -63,7 +67,6 @@ def _template(real_time: bool) -> Path:
         bureau.registry.issue_key(taxpayer, out, PIN, key_type="p256", name=TAXPAYER_NAME)
         bureau.registry.enroll(taxpayer, load_key_file(out, PIN).certificate)
     bureau.store.close()
-    return root
 
 
 @functools.cache
@@ -102,17 +105,23 @@ class Office:
         root: The test's folder.
         clock: The bureau's clock; it stands until a test moves it.
         real_time: The clock stands at the machine's time instead of `NOW`.
+        database: The URL of an empty PostgreSQL database, or nothing for SQLite.
     """
 
     root: Path
     clock: FixedClock = field(default_factory=lambda: FixedClock(NOW))
     real_time: bool = False
+    database: str = ""
 
     def __post_init__(self) -> None:
         """Start from the template: issuing keys takes longer than most tests."""
-        shutil.copytree(_template(self.real_time), self.root, dirs_exist_ok=True)
         if self.real_time:
             self.clock.moment = SystemClock().now()
+        if self.database:
+            self.root.mkdir(parents=True, exist_ok=True)
+            _make(self.root, self.clock, self.database)
+        else:
+            shutil.copytree(_template(self.real_time), self.root, dirs_exist_ok=True)
         self.bureau = self._open()
         self.bureau.desk.set_processing_seconds(0)
 
@@ -125,6 +134,8 @@ class Office:
         """Close the bureau and open it again from its folder."""
         self.bureau.store.close()
         self.bureau = self._open()
+        with self.bureau.store.write() as tx:
+            tx.let_go()  # its process is dead
 
     def card(self, machine: int | str = 0) -> SoftSigner:
         """Return the card of a machine."""
@@ -142,6 +153,8 @@ class Office:
 
     def key(self, taxpayer_id: str = TAXPAYER) -> SoftSigner:
         """Return a taxpayer's enterprise key."""
+        if self.database:
+            return load_key_file(self.root / f"{taxpayer_id}.p12", PIN)
         return _issued_key(taxpayer_id, self.real_time)
 
     def new_key(self, name: str, *, key_type: KeyType = "p256", taxpayer_id: TaxpayerId = TAXPAYER) -> SoftSigner:

@@ -115,6 +115,11 @@ class Desk:
     def state(self, wanted: str) -> str:
         return self.row(wanted).state.value
 
+    def state_or_none(self, wanted: str) -> str | None:
+        with opened(self.home, self.policy) as store:
+            row = store.report(wanted)
+        return None if row is None else row.state.value
+
     def decide(self, wanted: str, event: Any) -> None:
         with opened(self.home, self.policy) as store:
             store.apply(store.find(wanted).digest, event, self.clock.now())

@@ -308,9 +308,7 @@ class _Connection(asyncio.Protocol):
 
 async def serve(bureau: Bureau) -> None:
     """Serve until the process is ended."""
-    server = await asyncio.get_running_loop().create_server(
-        lambda: _Connection(bureau), "127.0.0.1", 0, backlog=1000
-    )
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(bureau), "127.0.0.1", 0, backlog=1000)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 

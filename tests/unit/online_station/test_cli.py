@@ -46,7 +46,7 @@ def test_the_whole_month_with_verbs_alone(station_desk, run, tmp_path):
     stick.mkdir()
     assert run("stick", "list")[0] == 30
     status, visit = run("stick", "sync", stick)
-    assert (status, visit["placed"], visit["unplaced"], visit["id"]) == (0, [], [], None)
+    assert (status, visit["placed"], visit["unplaced"], visit["id"]) == (32, [], [], None)
     assert list(stick.iterdir()) == [], "it may be read, and is not written to before somebody prepared it"
     assert run("stick", "list")[0] == 30
     assert run("stick", "prepare", stick)[0] == 0
@@ -191,15 +191,15 @@ def test_what_needs_a_new_report_cannot_be_retried(station_desk, run):
     status, answer = run("retry", NAME)
     assert status == 52
     assert "2715" in answer["errors"][0]["message"]
-    assert run("cancel", NAME)[1]["state"] == "cancelled"
-    assert run("cancel", NAME)[0] == 0
+    assert run("cancel", NAME, "--reason", "抄错了月份")[1]["state"] == "cancelled"
+    assert run("cancel", NAME, "--reason", "抄错了月份")[0] == 0
 
 
 def test_a_report_given_up_by_mistake_is_taken_up_again(station_desk, run):
     station_desk.bureau.declared.clear()
     station_desk.report()
     run("once")
-    assert run("cancel", NAME)[1]["state"] == "cancelled"
+    assert run("cancel", NAME, "--reason", "抄错了月份")[1]["state"] == "cancelled"
     assert run("retry", NAME)[0] == 0
     run("once")
     assert run("list")[1]["items"][0]["state"] == "held"
@@ -331,14 +331,14 @@ def test_a_life_line_is_told_in_words_and_kept_plain_for_programs(station_desk, 
     station_desk.bureau.declared.clear()
     digest = station_desk.report()
     run("once")
-    run("release", NAME)
+    run("release", NAME, "--operator", "Wang", "--reason", "told by\nphone")
     run("once")
     station_desk.bureau.fail(digest, "271D", "未申报")
     run("results")
     _, chinese, _ = run("show", NAME, "--lang", "zh", json_wanted=False)
     lines = [line.split("  ")[-1] for line in chinese.splitlines() if line.startswith("  2026-")]
     assert lines[1] == "暂不上传（本期尚未申报（271D））"
-    assert lines[2] == "操作员放行"
+    assert lines[2] == "操作员放行（Wang: told by phone）"
     assert lines[-1] == "报税失败（结果序号 1，271D）"
     assert "+08:00" not in chinese
     _, english, _ = run("show", NAME, "--lang", "en", json_wanted=False)

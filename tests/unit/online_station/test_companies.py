@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import zipfile
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 from openpyxl import Workbook
 
 from online_station.cli import program
-from online_station.core.board import Line, silent
 from online_station.core.decide import HoldReason
 from online_station.shell.intake import Inboxes
 from online_station.shell.register import Company, Register, read_list
@@ -242,12 +240,6 @@ def test_a_folder_that_has_not_changed_is_not_read_again(tmp_path: Path) -> None
 
 
 # Who has sent nothing
-
-
-def test_registered_companies_without_a_report_of_the_period_are_silent() -> None:
-    line = Line(TAXPAYER, "2026-07", None, (0,), (0,), ())
-    assert silent([OTHER, TAXPAYER], [line], "2026-07") == [OTHER]
-    assert silent([TAXPAYER], [dataclasses.replace(line, period="2026-06")], "2026-07") == [TAXPAYER]
 
 
 def test_the_verbs_of_the_register(station_desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

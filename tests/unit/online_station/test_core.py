@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from online_station.core.advice import next_action, state_words
 from online_station.core.backoff import MAX_DELAY, Backoff, is_due
-from online_station.core.board import board
+from online_station.core.board import (
+    STAGE_OF,
+    Seen,
+    Stage,
+    due,
+    latest_missed,
+    lines,
+    month_after,
+    month_before,
+    present_period,
+)
 from online_station.core.decide import (
     AckDelivered,
     AskNow,
@@ -41,7 +51,7 @@ from online_station.core.decide import (
 from online_station.core.stability import Fingerprint, StabilityTracker
 from shared import faults
 from shared.states import ONLINE, IllegalTransition, OnlineState
-from tests.support.pki import NOW
+from tests.support.pki import NOW, TAXPAYER
 
 FOUND = Snapshot("a" * 64, "310100000000000", "2026-07", period_report=True)
 EVENTS = [
@@ -187,11 +197,38 @@ def test_a_clock_that_goes_back_starts_the_wait_anew():
 
 
 def test_the_board_counts_what_the_bureau_has():
-    accepted, _ = after(Proved(), Checked(None), Taken("R1", 1.0))
-    held, _ = after(Proved(), Checked(HoldReason.NOT_DECLARED))
-    (line,) = board([(accepted, 0), (held, 2)], {})
+    accepted = Seen(TAXPAYER, "2026-07", 0, "card 0", 1, OnlineState.ACCEPTED, "a" * 64)
+    held = Seen(TAXPAYER, "2026-07", 2, "card 2", 1, OnlineState.HELD, "b" * 64)
+    (line,) = lines([accepted, held], {})
     assert (line.expected, line.reported, line.missing, line.declared) == ((0, 2), (0,), (2,), None)
+    assert line.stage is Stage.HELD, "a taxpayer is as far as its slowest machine"
     assert "2 台中 1 台已报" in str(line.in_words)
+
+
+def test_of_a_card_the_newest_copy_counts_and_a_cancelled_report_never():
+    failed = Seen(TAXPAYER, "2026-07", 0, "card", 4, OnlineState.FAILED, "a" * 64)
+    again = Seen(TAXPAYER, "2026-07", 0, "card", 5, OnlineState.STAGED, "b" * 64)
+    cancelled = Seen(TAXPAYER, "2026-07", 0, "card", 6, OnlineState.CANCELLED, "c" * 64)
+    earlier = Seen(TAXPAYER, "2026-06", 0, "card", 3, OnlineState.ACKNOWLEDGED, "d" * 64)
+    july, june = lines([again, earlier, cancelled, failed], {})
+    assert (july.period, july.stage, [m.digest[0] for m in july.machines]) == ("2026-07", Stage.STAGED, ["b"])
+    assert (june.period, june.stage) == ("2026-06", Stage.CLEARED)
+    assert lines([cancelled], {}) == []
+
+
+@pytest.mark.parametrize("state", OnlineState)
+def test_every_state_is_a_stage_or_no_step_of_the_month(state):
+    assert (state in STAGE_OF) == (state not in (OnlineState.CANCELLED, OnlineState.QUARANTINED))
+
+
+def test_the_month_to_report_and_its_deadline_follow_the_calendar():
+    assert (month_after("2026-12"), month_before("2026-01")) == ("2027-01", "2025-12")
+    assert present_period(date(2026, 8, 1)) == "2026-07"
+    assert (due("2026-07", date(2026, 8, 10)).days_left, due("2026-07", date(2026, 8, 10)).certain) == (7, True)
+    assert due("2026-07", date(2026, 8, 10), {"2026-08": 12}).days_left == 2, "a bureau's later word wins"
+    assert "已过 1 天" in due("2026-07", date(2026, 8, 18)).in_words.zh
+    assert latest_missed(date(2026, 8, 17)) == "2026-06", "the last day is in time"
+    assert latest_missed(date(2026, 8, 18)) == "2026-07"
 
 
 def test_a_report_that_is_released_before_it_was_held_is_sent_whatever_the_standing_is():

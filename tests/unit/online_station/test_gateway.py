@@ -185,6 +185,16 @@ def test_what_is_no_problem_document_is_not_the_bureau(reply, report):
         gateway.report_status(report[0])
 
 
+@pytest.mark.parametrize("ask", [lambda g: g.trust(), lambda g: g.clock(), lambda g: g.standing(TAXPAYER, "2026-07")])
+def test_a_login_page_answers_no_question_although_it_says_200(ask):
+    """GW-3."""
+    page = b"<html>login</html>"
+    head = b"HTTP/1.1 200 OK\r\nDate: Wed, 05 Aug 2026 01:30:00 GMT\r\nContent-Type: text/html\r\n"
+    server, gateway = raw_server(head + b"Content-Length: %d\r\n\r\n" % len(page) + page)
+    with server, pytest.raises(NotTheBureau):
+        ask(gateway)
+
+
 @pytest.mark.parametrize(("given", "seconds"), [("120", 120.0), ("", None), ("soon", None), ("9" * 12, None)])
 def test_a_busy_bureau_says_when(gateway, bureau, report, given, seconds):
     """GW-8."""

@@ -10,47 +10,8 @@ import pytest
 from online_station.core.decide import DEFAULT_POLICY
 from online_station.shell import store as module
 from online_station.shell.store import Store
+from tests.support.first_release import FIRST_SCHEMA
 from tests.support.pki import NOW
-
-FIRST_SCHEMA = """
-CREATE TABLE setting (name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name));
-CREATE TABLE report (
-    digest TEXT NOT NULL, stem TEXT NOT NULL, taxpayer_id TEXT NOT NULL, machine_no INTEGER NOT NULL,
-    stamp TEXT NOT NULL, kind TEXT NOT NULL, period TEXT NOT NULL, card_no TEXT NOT NULL, sequence INTEGER NOT NULL,
-    nonce TEXT NOT NULL, header TEXT NOT NULL, size_bytes INTEGER NOT NULL, file_sha256 TEXT NOT NULL,
-    recipients TEXT NOT NULL, state TEXT NOT NULL, hold TEXT, released BOOLEAN NOT NULL, code TEXT NOT NULL,
-    message TEXT NOT NULL, resend TEXT NOT NULL, receipt_no TEXT NOT NULL, result_no INTEGER,
-    to_stage BOOLEAN NOT NULL, ack_delivered BOOLEAN NOT NULL, attempts INTEGER NOT NULL, due_at FLOAT,
-    step TEXT NOT NULL, questions INTEGER NOT NULL, uploads INTEGER NOT NULL, found_at FLOAT NOT NULL,
-    changed_at FLOAT NOT NULL, PRIMARY KEY (digest)
-);
-CREATE INDEX ix_report_stem ON report (stem);
-CREATE INDEX report_due ON report (due_at);
-CREATE TABLE event (
-    id INTEGER NOT NULL, at FLOAT NOT NULL, digest TEXT NOT NULL, event TEXT NOT NULL, from_state TEXT NOT NULL,
-    to_state TEXT NOT NULL, note TEXT NOT NULL, PRIMARY KEY (id)
-);
-CREATE INDEX ix_event_digest ON event (digest);
-CREATE TABLE result (
-    digest TEXT NOT NULL, result_no INTEGER NOT NULL, outcome TEXT NOT NULL, code TEXT NOT NULL,
-    body_sha256 TEXT NOT NULL, received_at FLOAT NOT NULL, PRIMARY KEY (digest, result_no)
-);
-CREATE TABLE ack (
-    sha256 TEXT NOT NULL, digest TEXT NOT NULL, stem TEXT NOT NULL, state TEXT NOT NULL, message TEXT NOT NULL,
-    attempts INTEGER NOT NULL, due_at FLOAT, taken_at FLOAT NOT NULL, PRIMARY KEY (sha256)
-);
-CREATE INDEX ix_ack_digest ON ack (digest);
-CREATE TABLE quarantined (
-    stored_name TEXT NOT NULL, name TEXT NOT NULL, code TEXT NOT NULL, reason_zh TEXT NOT NULL,
-    reason_en TEXT NOT NULL, at FLOAT NOT NULL, PRIMARY KEY (stored_name)
-);
-CREATE TABLE standing (
-    taxpayer_id TEXT NOT NULL, period TEXT NOT NULL, body TEXT NOT NULL, at FLOAT NOT NULL,
-    PRIMARY KEY (taxpayer_id, period)
-);
-PRAGMA user_version = 1;
-"""
-"""What the first release made, to the letter of its columns: it is written here, and not derived from today's code."""
 
 
 def schema_of(path):

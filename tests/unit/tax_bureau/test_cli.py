@@ -14,6 +14,7 @@ import pytest
 from shared.clock import CHINA, SystemClock
 from shared.durable import write_durably
 from shared.errors import ConfigurationError
+from shared.ids import parse_stamp
 from shared.keys.file import load_key_file
 from shared.keys.secret import Secret
 from shared.model.taxcard import read_taxcard, write_taxcard
@@ -329,8 +330,8 @@ def test_list_show_decide_and_rejudge_know_a_report_by_any_of_its_names(tmp_path
     assert [e["event"] for e in shown["events"]] == ["received", "failure"]
     assert run("decide", digest[:8], "--failure", "--code", "2715", "--reason", "补录")["result_no"] == 2
     assert run("rejudge", stem)["report_digest"] == digest
-    assert run("decide", stem, "--success")["outcome"] == "success"
-    assert run("decide", stem, "--success", expect=52)["code"] == "B5201"
+    assert run("decide", stem, "--success", "--reason", "已补录")["outcome"] == "success"
+    assert run("decide", stem, "--success", "--reason", "x", expect=52)["code"] == "B5201"
     words = run.words("show", stem)
     assert "报税成功" in words
     assert "3 (by hand)" in words
@@ -359,3 +360,37 @@ def test_decisions_must_be_complete(made: Run, arguments: list[str]) -> None:
 def test_verify_and_explain_need_no_bureau(run: Run) -> None:
     run("explain", "271D")
     assert not run.home.exists()
+
+
+def test_list_is_narrowed_by_every_filter_and_comes_in_pages_with_the_newest_first(tmp_path: Path, run: Run) -> None:
+    office = Office(tmp_path / "office")
+    first, second = office.send(office.card(0)), office.send(office.card(1))
+    office.clock.moment += timedelta(days=3)
+    adhoc = office.send(
+        office.card(0),
+        stamp=parse_stamp("202608080930"),
+        period_start=date(2026, 8, 1),
+        period_end=date(2026, 8, 8),
+        sequence=8,
+    )
+    run.home = office.root / "home"
+
+    def listed(*words: object) -> list[str]:
+        return [item["report_digest"] for item in run("list", *words)["items"]]
+
+    assert listed() == [adhoc, second, first]
+    assert listed("--machine-no", 1) == [second]
+    assert listed("--kind", "adhoc") == [adhoc]
+    assert listed("--period", "2026-07") == [second, first]
+    assert listed("--state", "failed", "--state", "waiting") == [second]
+    assert listed("--code", "271D") == [second]
+    assert listed("--from", "2026-08-08") == [adhoc]
+    assert listed("--to", "2026-08-05") == [second, first]
+    assert listed("--taxpayer-id", OTHER_TAXPAYER) == []
+    assert listed("--by-hand") == []
+    run("decide", second, "--success", "--reason", "x")
+    assert listed("--by-hand") == [second]
+    page = run("list", "--page-size", 2, "--page", 2)
+    assert ([i["report_digest"] for i in page["items"]], page["pages"], page["total"]) == ([first], 2, 3)
+    assert "--page 2" in run.words("list", "--page-size", "2")
+    assert listed("--page", 9) == []

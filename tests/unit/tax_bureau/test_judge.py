@@ -12,7 +12,7 @@ import pytest
 from shared.errors import ReportContentInvalid
 from shared.faults.catalogue import find
 from shared.model.report import Invoice, KindSummary, PublicHeader, RateSummary, Trailer, render_row
-from tax_bureau.judge import machines_complete
+from tax_bureau.judge import detail_equals_summary, machines_complete
 from tax_bureau.judge.detail import MAX_RATES, read_content
 from tax_bureau.judge.facts import CardOnFile, Declaration, Examination, Facts, Figures
 from tax_bureau.judge.order import CHECKS, judge
@@ -286,6 +286,17 @@ def test_red_invoices_reduce_and_voids_do_not_count() -> None:
 )
 def test_each_difference_is_named_with_both_numbers(changes: dict[str, Any], words: str) -> None:
     assert words in "；".join(read(changed(**changes)))
+
+
+def test_what_differs_is_said_first_with_both_counts_and_amounts_of_the_kind() -> None:  # JUDGE-6
+    lines = list(rows(3))
+    first, *more = read([*lines[:2], *lines[3:]])
+    assert first == "增值税普通发票(007)汇总3份金额300.00税额39.00≠明细2份金额200.00税额26.00"
+    assert more
+    found = detail_equals_summary.check(replace(GOOD, examination=Examination(differences=(first, *more))))
+    assert found is not None
+    assert first in found.message
+    assert read(changed(closing=1))[0] == "增值税普通发票(007)期末库存汇总1≠明细0", "equal totals are not repeated"
 
 
 def test_invoice_that_is_missing_or_altered_or_of_another_month_is_found() -> None:

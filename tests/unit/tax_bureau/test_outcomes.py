@@ -140,6 +140,42 @@ def test_enrolment_withdrawn_before_the_judgement_is_2735(office: Office) -> Non
     assert office.code(digest) == "2735"
 
 
+def test_an_enrolment_has_what_failed_for_want_of_it_judged_again(office: Office) -> None:  # JUDGE-13
+    office.bureau.desk.set_processing_seconds(60)
+    office.declare()
+    digest = office.send(office.card(1))
+    office.bureau.registry.enroll(TAXPAYER, office.key().certificate, withdraw=True)
+    office.clock.advance(seconds=61)
+    office.bureau.desk.judge_all()
+    office.bureau.registry.enroll(TAXPAYER, office.key().certificate)
+    assert office.bureau.desk.reconsider(TAXPAYER) == (digest,)
+    office.clock.advance(seconds=61)
+    office.bureau.desk.judge_all()
+    assert office.code(digest) == "272C", "the other machine is what it waits for now"
+
+
+def test_a_main_card_that_knows_fewer_machines_frees_the_one_that_waits(office: Office) -> None:  # JUDGE-13
+    office.declare()
+    waiting = office.send(office.card(1))
+    assert office.code(waiting) == "272C"
+    main = office.issue("main", 0, sub_machines=1)
+    office.bureau.trust.revoke(office.card(1).certificate)
+    replaced = office.issue("sub", 1)
+    assert office.bureau.desk.reconsider(TAXPAYER) == (waiting,)
+    office.bureau.desk.judge_all()
+    assert office.code(waiting) == "2734", "its own card is not in use any more"
+    first = office.send(main)
+    assert office.code(first) == "272C"
+    office.send(replaced, sequence=9)
+    assert office.code(first) == "success"
+
+
+def test_what_was_answered_otherwise_is_left_alone_by_a_change_of_the_register(office: Office) -> None:
+    digest = office.send()
+    assert office.code(digest) == "271D"
+    assert office.bureau.desk.reconsider(TAXPAYER) == ()
+
+
 def test_sealed_after_the_lock_date_is_locked_and_before_all_content_checks(office: Office) -> None:
     office.issue("locked", 1, lock_date=date(2026, 8, 4), last_copied=date(2026, 7, 1))
     rows_ = tampered_rows(b'"positive_amount":"300.00"', b'"positive_amount":"300.01"')

@@ -94,7 +94,18 @@ def test_other_verbs_work_beside_it(office: Office) -> None:
         digest, _ = upload(office, gateway)
         wait_for_result(gateway, digest)
         done = subprocess.run(
-            [sys.executable, "-m", "tax_bureau", "--home", str(home), "decide", digest[:8], "--success", "--json"],
+            [
+                sys.executable,
+                "-m",
+                "tax_bureau",
+                "--home",
+                str(home),
+                "decide",
+                digest[:8],
+                "--success",
+                "--reason=补录",
+                "--json",
+            ],
             capture_output=True,
             timeout=PATIENCE,
             check=True,

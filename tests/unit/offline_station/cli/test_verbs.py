@@ -319,7 +319,7 @@ def test_the_stick_in_its_exact_forms(desk: Desk) -> None:
     assert desk.ask("result")["outcome"] == "success"
     unprepared = desk.folder / "光盘"
     unprepared.mkdir()
-    desk.ask("stick", "sync", unprepared)
+    desk.ask("stick", "sync", unprepared, status=32)
     desk.run("clear")
     desk.ask("stick", "sync", unprepared, status=32)
 
