@@ -33,11 +33,9 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 from tests.support.agency_month import Month, make_month
 
+ROOT = Path(__file__).resolve().parent.parent
 REAL_SECONDS = 40 * 60
 VARIANTS = ("naive", "huey", "sqlite", "postgresql", "postgresql-2")
 _LOOK_SECONDS = 0.5
@@ -161,7 +159,7 @@ def bureau(month: Month, seconds: float, trouble: float) -> Iterator[str]:
 
 def stats(url: str) -> dict[str, Any]:
     """Return what the bureau has seen."""
-    with urllib.request.urlopen(f"{url}/stats", timeout=120) as answer:  # noqa: TID251
+    with urllib.request.urlopen(f"{url}/stats", timeout=120) as answer:
         found: dict[str, Any] = json.load(answer)
         return found
 

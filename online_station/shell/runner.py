@@ -195,9 +195,11 @@ class Station:
         self.steps.refresh_trust(done)
         # Clear receipts first: a delivered one may make a report's result due, which another station fetched before.
         for sha256 in self.store.due_acks(self._clock.now()):
-            if not done.offline:
-                claim = self.store.claim_ack(sha256, self._worker, _PASS_LEASE_SECONDS, self._job_time())
-                self._do(claim, self.steps.ack, done)
+            # One whose outcome is unknown is asked about first, and sent again under a second lease.
+            for _ in range(2):
+                if not done.offline:
+                    claim = self.store.claim_ack(sha256, self._worker, _PASS_LEASE_SECONDS, self._job_time())
+                    self._do(claim, self.steps.ack, done)
         steps: dict[str, int] = {}
         progress = True
         while progress:

@@ -461,10 +461,10 @@ class Store:
                 for row in connection.execute(query)
             ]
 
-    def acknowledged(self) -> set[str]:
+    def acknowledged(self) -> frozenset[str]:
         """Return the digests of the reports whose clear receipts have come."""
         with self.reading() as connection:
-            return set(connection.execute(sa.select(ACK.c.digest)).scalars())
+            return frozenset(connection.execute(sa.select(ACK.c.digest)).scalars())
 
     def closed_files(self) -> dict[str, datetime]:
         """Return since when the reports are closed whose clear receipt the bureau has, by their files' SHA-256."""

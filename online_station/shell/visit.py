@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from online_station.shell.files import result_name
 from online_station.shell.home import Home
 from online_station.shell.quarantine import keep_copy
 from online_station.shell.records import AnsweredRow, ReportRow
@@ -295,7 +296,7 @@ def _place(
     # A clear receipt proves that its result was used, also one that has only just come off this stick.
     used = {seen.facts.digest for seen in harvest.of("ack") if seen.facts is not None}
     rows = store.some({row.digest for row in _outgoing(store)} - used)
-    cargo = [_cargo(row, home, trust, now) for row in rows]
+    cargo = [_cargo(row, home, store, trust, now) for row in rows]
     there = {(seen.name, seen.sha256) for seen in harvest.files if seen.direction is Direction.TO_OFFLINE}
     if stick.identity is None or stick.read_only:
         missing = [item for item in cargo if (item.file.name, item.file.sha256) not in there]
@@ -329,10 +330,11 @@ def _place(
                 store.note(digest, "placed-on-stick", now, f"{name} → {visit.label}")
 
 
-def _cargo(row: ReportRow, home: Home, trust: Trust, now: datetime) -> Cargo:
+def _cargo(row: ReportRow, home: Home, store: Store, trust: Trust, now: datetime) -> Cargo:
     number = row.snapshot.result_no
     assert number is not None
     path = home.result_file(row.digest, number)
+    store.bring(path, result_name(row.digest, number))
     with path.open("rb") as file:
         facts = prove_facts(file, ".txt", trust.store, at=now)
     return Cargo(Outgoing.of(path, row.header.name.file_name(".txt"), row.digest), facts)

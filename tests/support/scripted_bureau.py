@@ -139,7 +139,7 @@ class Bureau:
             now = SystemClock().now()
             made = Receipt(case.name, ReportDigest(digest), receipt_no(digest), now, round(self.seconds))
             self.receipts[digest] = sign_text(render_receipt(made), self.month.bureau, signing_time=now)
-            self.seen.taken[digest] = time.time()  # noqa: TID251
+            self.seen.taken[digest] = time.time()
         return 201 if new else 200, self.receipts[digest], "text/plain; charset=utf-8", ""
 
     def _status(self, digest: str) -> tuple[int, bytes, str, str]:
@@ -156,14 +156,14 @@ class Bureau:
         return 200, json.dumps(body).encode(), "application/json", ""
 
     def _ready(self, digest: str) -> bool:
-        return time.time() >= self.seen.taken[digest] + self.seconds  # noqa: TID251
+        return time.time() >= self.seen.taken[digest] + self.seconds
 
     def _result(self, digest: str) -> tuple[int, bytes, str, str]:
         if digest not in self.receipts:
             return _problem(404)
         if self._ready(digest):
             return 200, self.month.result(digest), "text/plain; charset=utf-8", ""
-        left = self.seen.taken[digest] + self.seconds - time.time()  # noqa: TID251
+        left = self.seen.taken[digest] + self.seconds - time.time()
         return 202, b"Y", "text/plain", str(max(1, round(left)))
 
     def _standing(self, taxpayer_id: str) -> tuple[int, bytes, str, str]:
@@ -234,7 +234,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
-        self.began = time.time()  # noqa: TID251
+        self.began = time.time()
         if self.began < self.bureau.outage_until:
             self.bureau.seen.during_outage.append(self.began)
             self.transport.abort()
@@ -243,16 +243,16 @@ class _Connection(asyncio.Protocol):
         self.data += data
         head, found, body = self.data.partition(b"\r\n\r\n")
         if not found:
-            return
+            return None
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         if len(body) < int(headers.get("content-length", "0")):
-            return
+            return None
         method, target, _ = first.split(" ")
         if target == "/stats":
             return self._reply(200, json.dumps(self.bureau.stats()).encode(), "application/json", "")
         if target == "/outage":
-            self.bureau.outage_until = time.time() + float(body)  # noqa: TID251
+            self.bureau.outage_until = time.time() + float(body)
             return self._reply(204, b"", "", "")
         return self._handle(method, target, headers, body)
 
@@ -273,12 +273,12 @@ class _Connection(asyncio.Protocol):
         if mood in ("429", "503", "503-bare"):
             wait = "" if mood == "503-bare" else str(1 + int(bureau.rng.random() < 0.2))
             if wait and about:
-                bureau.not_before[about] = time.time() + float(wait)  # noqa: TID251
+                bureau.not_before[about] = time.time() + float(wait)
             status, answer, media, _ = _problem(int(mood[:3]))
             return self._reply(status, answer, media, wait)
         answered = bureau.answer(method, target, headers, body)
         if answered[3] and about:
-            bureau.not_before[about] = time.time() + float(answered[3]) - 1.0  # noqa: TID251  whole seconds are told
+            bureau.not_before[about] = time.time() + float(answered[3]) - 1.0
         if mood == "drop":
             return self.transport.abort()
         if mood == "slow":
