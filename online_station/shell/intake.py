@@ -50,7 +50,7 @@ MAX_FILES: Final = 1_000
 """Files of a folder that are looked at in one go; the others follow at once, after a look at the other folders."""
 MAX_REPORT_BYTES: Final = 1 << 30
 _MAX_TEXT: Final = 1 << 16
-_SMALL: Final = 1 << 20
+SMALL: Final = 1 << 20
 _TEMPORARY: Final = (".part", ".tmp", ".crdownload", ".partial", "~", TEMPORARY_SUFFIX)
 
 Kind = Literal["report", "ack", "result"]
@@ -376,8 +376,8 @@ class Intake:
             if before.st_size > MAX_REPORT_BYTES:
                 raise ReportInvalid(reason=Text("超过 1 GiB", "it is larger than 1 GiB"))
             # A small one is read once: what is proven and what is kept are the same octets then.
-            small = file.read(_SMALL + 1) if before.st_size <= _SMALL else None
-            if small is not None and len(small) > _SMALL:
+            small = file.read(SMALL + 1) if before.st_size <= SMALL else None
+            if small is not None and len(small) > SMALL:
                 small = None  # it grew
             proven = prove_report(file if small is None else io.BytesIO(small), self._trust.store, at=now)
             if named is not None and named != proven.header.name:
