@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from online_station.core.board import STAGE_WORDS, Due, Line, Stage
 from online_station.core.story import happened
 from online_station.shell import qr_sheet, queries
 from online_station.shell.archived import where_archived
+from online_station.shell.files import result_name
 from online_station.shell.home import Home
 from online_station.shell.queries import KeyMalformed, Only, OpenMonth, Page, Silent, Tally, Wanted, Work
 from online_station.shell.records import AckRow, EventRow, Gap, LegRow, QuarantinedRow, ReportRow
@@ -391,7 +393,11 @@ def _show_qr(context: Context, home: Home, wanted: str, target: Path | None) -> 
     now = base.CLOCK.now()
     with opened(home) as store:
         row = store.find(wanted)
-        sheet = qr_sheet.sheet_of(row, store.results(row.digest), home, Trust(home.trust, now).store, now)
+        believed = store.results(row.digest)
+        for each in believed[-1:]:
+            with contextlib.suppress(FileNotFoundError):  # said below
+                store.bring(home.result_file(row.digest, each.result_no), result_name(row.digest, each.result_no))
+        sheet = qr_sheet.sheet_of(row, believed, home, Trust(home.trust, now).store, now)
     total = len(sheet.parts)
     lines = [
         row.header.name.in_words,

@@ -81,6 +81,33 @@ class AckRow:
 
 
 @dataclass(frozen=True)
+class AnsweredRow:
+    """A report with a result, as far as it matters for carrying that back.
+
+    Attributes:
+        digest: The report.
+        stem: Its name.
+        sequence: Its place among the copies of its card.
+        state: Where it is in its life.
+        code: The bureau's code of a failure.
+        message: The bureau's words with it.
+        result_no: 结果序号 of the newest result.
+        to_stage: That one is not in the outbox yet.
+        has_left: A result of it has left on a stick.
+    """
+
+    digest: str
+    stem: str
+    sequence: int
+    state: OnlineState
+    code: str
+    message: str
+    result_no: int
+    to_stage: bool
+    has_left: bool
+
+
+@dataclass(frozen=True)
 class FileFacts:
     """What recognises a report's file.
 

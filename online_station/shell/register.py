@@ -99,6 +99,11 @@ class Register:
             row = connection.execute(sa.select(COMPANY).where(COMPANY.c.taxpayer_id == taxpayer_id)).one_or_none()
             return None if row is None else _company(row)
 
+    def folders(self) -> list[str]:
+        """Return the companies' own inboxes: asked at every look, so nothing else is read."""
+        with self._store.reading() as connection:
+            return list(connection.execute(sa.select(COMPANY.c.inbox).where(COMPANY.c.inbox != "")).scalars())
+
     def put(self, companies: Sequence[Company], now: datetime) -> Registered:
         """Register companies, all or none; one that is known is described anew."""
         added = changed = same = 0

@@ -195,9 +195,11 @@ class Station:
         self.steps.refresh_trust(done)
         # Clear receipts first: a delivered one may make a report's result due, which another station fetched before.
         for sha256 in self.store.due_acks(self._clock.now()):
-            if not done.offline:
-                claim = self.store.claim_ack(sha256, self._worker, _PASS_LEASE_SECONDS, self._job_time())
-                self._do(claim, self.steps.ack, done)
+            # One whose outcome is unknown is asked about first, and sent again under a second lease.
+            for _ in range(2):
+                if not done.offline:
+                    claim = self.store.claim_ack(sha256, self._worker, _PASS_LEASE_SECONDS, self._job_time())
+                    self._do(claim, self.steps.ack, done)
         steps: dict[str, int] = {}
         progress = True
         while progress:
@@ -240,12 +242,17 @@ class Station:
         """
         host = self.keyring.own.gateway.name
         asking = {step.value for step in ASKING}
-        limiter = Limiter(HOST_LIMIT, host, self._limits, [Asking(REPORT, asking), Asking(ACK)])
+        all_asking = [Asking(REPORT, asking), Asking(ACK)]
+        limiter = Limiter(HOST_LIMIT, host, self._limits, all_asking)
+        # A report that passes its check is sent under the same lease: that is a second request.
+        twice = Limiter(HOST_LIMIT, host, self._limits, all_asking, requests=2)
+        check = {Step.CHECK.value}
         pool = Pool(
             self.store.database,
             [
                 Queue(REPORT, self._work_on(self.steps.report), steps={Step.STAGE.value}),
-                Queue(REPORT, self._work_on(self.steps.report), steps=asking, limiter=limiter),
+                Queue(REPORT, self._work_on(self.steps.report), steps=check, limiter=twice),
+                Queue(REPORT, self._work_on(self.steps.report), steps=asking - check, limiter=limiter),
                 Queue(ACK, self._work_on(self.steps.ack), limiter=limiter),
             ],
             threads=threads,
@@ -269,7 +276,7 @@ class Station:
                     wake.clear()
                     self._guarded_take()
                     pool.wake()
-                    settling = self._tracker.wait(self._monotonic())
+                    settling = 0.0 if self.intake.inboxes.more else self._tracker.wait(self._monotonic())
                     pause = RESCAN_SECONDS if settling is None else min(RESCAN_SECONDS, max(DEBOUNCE_SECONDS, settling))
                     next_scan = self._monotonic() + pause
                 wake.wait(max(0.0, min(TICK_SECONDS, next_scan - self._monotonic())))
@@ -313,7 +320,7 @@ class Station:
 
     def _guarded_take(self) -> None:
         try:
-            self._take(Pass(), patient=False)
+            self._take(Pass(), patient=False, whole=False)
         except (TaxferryError, OSError, DBAPIError) as error:
             self._trouble(error)
 
@@ -325,7 +332,7 @@ class Station:
 
     # Inbox
 
-    def _take(self, done: Pass, *, patient: bool) -> None:
+    def _take(self, done: Pass, *, patient: bool, whole: bool = True) -> None:
         last = self._monotonic() + _PATIENCE_SECONDS
         while True:
             found = self.intake.run(self._clock.now(), self._monotonic())
@@ -334,6 +341,8 @@ class Station:
                 self._tell("taken", report_digest=digest)
             for row in found.quarantined:
                 self._tell("quarantined", file=row.name, code=row.code, stored_name=row.stored_name)
+            if whole and self.intake.inboxes.more:
+                continue
             wait = self._tracker.wait(self._monotonic())
             if not found.waiting or not patient or wait is None or self._monotonic() + wait > last:
                 return

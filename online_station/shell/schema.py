@@ -255,6 +255,12 @@ def _jobs(connection: Connection) -> None:
         connection.execute(sa.update(table).where(stopped).values(due_at=since))
 
 
+def _paces(connection: Connection) -> None:
+    """Find the reports of a step, and the later copies of a card, without reading all."""
+    for table in (REPORT, ACK):
+        add_missing(connection, table)
+
+
 def _seeing(connection: Connection) -> None:
     """Let reports be looked at page by page, and let alarms be sent."""
     add_missing(connection, REPORT)
@@ -269,6 +275,6 @@ def _archives(connection: Connection) -> None:
 
 
 Migration = Callable[[Connection], None]
-MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies, _jobs, _seeing, _archives)
+MIGRATIONS: Final[tuple[Migration, ...]] = (_first_release, _legs, _companies, _jobs, _seeing, _archives, _paces)
 """`MIGRATIONS[n]` takes a database from schema version n to n + 1; entries are only ever added."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)

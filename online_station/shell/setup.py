@@ -326,8 +326,10 @@ def at_work(
 
         register = Register(store)
 
+        paths: dict[str, Path] = {}
+
         def companies_folders() -> list[Path]:
-            return [Path(company.inbox) for company in register.companies() if company.inbox]
+            return [paths.get(folder) or paths.setdefault(folder, Path(folder)) for folder in register.folders()]
 
         own = Voice(connect(signer), fingerprint(signer.certificate))
         station = Station(

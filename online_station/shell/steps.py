@@ -55,6 +55,7 @@ from online_station.shell.store import (
     ACK_WAITING,
     Store,
     ack_of,
+    report_of,
 )
 from online_station.shell.trust import Trust
 from shared import faults
@@ -80,6 +81,7 @@ from shared.jobs.limiter import ANSWERED, OUTAGE, Heard, Word
 from shared.jobs.rows import Claim
 from shared.model.receipt import Receipt, prove_receipt
 from shared.model.result import ProvenResult, prove_result
+from shared.model.standing import Standing
 from shared.states import IllegalTransition, OnlineState
 from shared.text import Text
 
@@ -175,14 +177,14 @@ class Steps:
             LeaseLost: Another worker has it by now.
             TaxferryError, OSError, DBAPIError: This PC failed, not the report. Its row is still under lease.
         """
-        row = self._row(str(claim.key))
+        row = report_of(claim.row)
         step = next_step(row.snapshot)
         if step is Step.STAGE:
-            self._stage(row, claim, done)
+            self._stage(row, row.snapshot, claim, done)
         elif step is Step.CHECK:
-            event: Event = self._check(row, done)
+            event, standing = self._check(row, done)
             obstacle = event.obstacle if isinstance(event, Checked) else None
-            self._apply(claim, event, done, note="" if obstacle is None else obstacle.value)
+            self._apply(claim, event, done, note="" if obstacle is None else obstacle.value, standing=standing)
         elif step is Step.SEND:
             self._apply(claim, SendDue(), done)
         elif step is Step.ASK_STATUS:
@@ -197,11 +199,6 @@ class Steps:
         else:
             self._store.give_back(claim)  # a person was faster
 
-    def _row(self, digest: str) -> ReportRow:
-        row = self._store.report(digest)
-        assert row is not None
-        return row
-
     def _apply(
         self,
         claim: Claim,
@@ -211,23 +208,34 @@ class Steps:
         note: str = "",
         result: ResultRow | None = None,
         papers: Mapping[str, bytes] = MappingProxyType({}),
+        standing: str | None = None,
         keep: bool = False,
-    ) -> None:
+    ) -> Snapshot | None:
+        """Decide and save; return the report after it, or None if the event came too late."""
         digest, now = str(claim.key), self._clock.now()
         if isinstance(event, Refused):
             note = event.code
         try:
             before, after, send = self._store.apply(
-                digest, event, now, note=note, result=result, papers=papers, claim=claim, keep=keep
+                digest,
+                event,
+                now,
+                note=note,
+                result=result,
+                papers=papers,
+                standing=standing,
+                claim=claim,
+                keep=keep,
             )
         except IllegalTransition as error:
             # An operator's verb in another process was faster: the answer was to a question of before.
             LOGGER.warning("%s: %s came too late (%s)", digest[:12], type(event).__name__, error)
-            return
+            return None
         self._moved(digest, before, after, done)
         self._checkpoint(f"decided {type(event).__name__}")
         if send:
             self._upload(claim, done)
+        return after
 
     def _moved(self, digest: str, before: Snapshot, after: Snapshot, done: Pass) -> None:
         if before.state is not after.state:
@@ -241,7 +249,7 @@ class Steps:
             )
 
     def _upload(self, claim: Claim, done: Pass) -> None:
-        row = self._row(str(claim.key))
+        row = report_of(claim.row)
         digest, file = row.digest, self._home.report_file(row.digest)
         papers: dict[str, bytes] = {}
         try:
@@ -313,24 +321,24 @@ class Steps:
             )
         return receipt
 
-    def _check(self, row: ReportRow, done: Pass) -> Event:
-        """Look at everything that could stop the upload."""
+    def _check(self, row: ReportRow, done: Pass) -> tuple[Event, str | None]:
+        """Look at everything that could stop the upload; return also the bureau's word on the taxpayer, if it gave one."""
         header = row.header
         if not self._sealed_to_current_key(row):
             # The invoicing PC may have a newer trust file than we: look before blaming the report.
             self.refresh_trust(done, every=_TRUST_AT_LEAST)
             if not self._sealed_to_current_key(row):
-                return Checked(HoldReason.ENVELOPE_OUTDATED)
+                return Checked(HoldReason.ENVELOPE_OUTDATED), None
         try:
             voice = self._keyring.voice(header.taxpayer_id)
         except KeyUnavailable as error:
             self._problem(error, done)
-            return Checked(HoldReason.KEY_MISSING, message=str(error.text))
+            return Checked(HoldReason.KEY_MISSING, message=str(error.text)), None
         try:
             standing = voice.gateway.standing(header.taxpayer_id, header.period)
         except ClockSkew as error:
             self._problem(error, done)
-            return NoAnswer()
+            return NoAnswer(), None
         except BureauRefused as error:
             self._online(done)
             code = str(error.context.get("bureau_code", ""))
@@ -340,17 +348,18 @@ class Steps:
                 reason = HoldReason.NOT_OURS
             if reason is None:
                 self._problem(error, done)
-                return NoAnswer()
-            return Checked(reason, code, message)
+                return NoAnswer(), None
+            return Checked(reason, code, message), None
         except (BureauError, KeyUnavailable) as error:
-            return self._went_wrong(error, done)
+            return self._went_wrong(error, done), None
         self._online(done)
-        self._store.set_standing(
-            header.taxpayer_id, header.period, json.dumps(standing.model_dump(mode="json")), self._clock.now()
-        )
+        return self._obstacle(row, standing, voice.keyid), json.dumps(standing.model_dump(mode="json"))
+
+    @staticmethod
+    def _obstacle(row: ReportRow, standing: Standing, keyid: str) -> Checked:
         if not standing.enrolled:
             return Checked(HoldReason.NOT_ENROLLED, "2735")
-        if voice.keyid not in standing.key_fingerprints:
+        if keyid not in standing.key_fingerprints:
             return Checked(HoldReason.KEY_NOT_ON_FILE, "2734")
         if row.snapshot.period_report and not standing.declared:
             return Checked(HoldReason.NOT_DECLARED, "271D")
@@ -444,10 +453,16 @@ class Steps:
         )
         papers = {files.result_name(row.digest, result.result_no): data}
         note = f"{result.result_no} {result.code}".strip()
-        self._apply(claim, event, done, note=note, result=kept, papers=papers)
+        keep = event.success or event.stage_failure
+        # What is staged at once needs no second worker; if this one dies in between, the next one stages it.
+        after = self._apply(claim, event, done, note=note, result=kept, papers=papers, keep=keep)
+        if after is not None and after.to_stage:
+            self._stage(row, after, claim, done)
+        elif after is not None and keep:
+            self._store.give_back(claim)
 
-    def _stage(self, row: ReportRow, claim: Claim, done: Pass) -> None:
-        number = row.snapshot.result_no
+    def _stage(self, row: ReportRow, snapshot: Snapshot, claim: Claim, done: Pass) -> None:
+        number = snapshot.result_no
         assert number is not None
         file = self._home.result_file(row.digest, number)
         self._store.bring(file, files.result_name(row.digest, number))
@@ -476,7 +491,10 @@ class Steps:
         attempts = ack.attempts + 1
         now = self._clock.now()
         # One that was being sent when its sender died may have arrived.
-        if ack.state in (ACK_UNKNOWN, ACK_SENDING) and self._arrived(ack, claim, done) is not False:
+        if ack.state in (ACK_UNKNOWN, ACK_SENDING):
+            if self._arrived(ack, claim, done) is False:
+                # Sent under the next lease: a lease is one request, and so the host's limits count them.
+                self._store.set_ack(claim, ACK_WAITING, attempts=ack.attempts, due_at=now)
             return
         self._store.set_ack(claim, ACK_SENDING, attempts=attempts, due_at=now, keep=True)
         self._checkpoint("ack sending")
@@ -527,7 +545,7 @@ class Steps:
         # The report first: if the process dies in between, the receipt is delivered once more, which changes nothing.
         if self._store.report(ack.digest) is not None:
             self._tell_report(ack.digest, done)
-        self._store.set_ack(claim, ACK_DELIVERED, attempts=attempts, due_at=None)
+        self._store.set_ack(claim, ACK_DELIVERED, attempts=attempts, due_at=None, durable=False)
         done.acks.append(ack.digest)
         self._tell("ack-delivered", report_digest=ack.digest)
 

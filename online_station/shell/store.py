@@ -40,6 +40,7 @@ from online_station.core.decide import (
 from online_station.shell import files
 from online_station.shell.records import (
     AckRow,
+    AnsweredRow,
     EventRow,
     FileFacts,
     Gap,
@@ -245,6 +246,7 @@ class Store:
         note: str = "",
         result: ResultRow | None = None,
         papers: Mapping[str, bytes] = MappingProxyType({}),
+        standing: str | None = None,
         claim: Claim | None = None,
         keep: bool = False,
     ) -> tuple[Snapshot, Snapshot, bool]:
@@ -257,6 +259,7 @@ class Store:
             note: For the event's line in the report's history.
             result: A believed result to keep in the same transaction.
             papers: What the bureau signed, by name (`files`), to keep where other nodes can reach it.
+            standing: The bureau's last word on the taxpayer's period.
             claim: The worker's lease of the report; None for a person, whose word needs none.
             keep: Go on under the lease afterwards. To send is always done under it.
 
@@ -288,6 +291,8 @@ class Store:
                     (rows.save if send or keep else rows.settle)(connection, claim, values)
                 if result is not None:
                     _keep_result(connection, digest, result)
+                if standing is not None:
+                    _keep_standing(connection, row.taxpayer_id, row.period, standing, now)
                 if self.is_shared:
                     for name, data in papers.items():
                         files.put_octets(connection, name, data)
@@ -335,7 +340,7 @@ class Store:
         now: float | None,
         steps: Collection[str] | None,
     ) -> Claim | None:
-        with self.writing() as connection:
+        with self.database.writing(durable=False) as connection:
             found = rows.claim(connection, table, worker, lease_seconds=lease_seconds, now=now, steps=steps, only=key)
         return found[0] if found else None
 
@@ -429,7 +434,7 @@ class Store:
                 for row in connection.execute(sa.select(*columns))
             }
 
-    def answered(self) -> list[ReportRow]:
+    def answered(self) -> list[AnsweredRow]:
         """Return the reports with a result that share their name with one whose result may still have to go back.
 
         Those whose clear receipt is there are among them only as the newer bearers of such a name.
@@ -437,7 +442,29 @@ class Store:
         other = REPORT.alias("other")
         open_states = [OnlineState.STAGED.value, OnlineState.FAILED.value]
         waiting = sa.select(other.c.stem).where(other.c.state.in_(open_states))
-        return self._select(REPORT.c.result_no.is_not(None) & REPORT.c.stem.in_(waiting))
+        c = REPORT.c
+        columns = (c.digest, c.stem, c.sequence, c.state, c.code, c.message, c.result_no, c.to_stage, _LEFT[1])
+        query = sa.select(*columns).where(c.result_no.is_not(None) & c.stem.in_(waiting))
+        with self.reading() as connection:
+            return [
+                AnsweredRow(
+                    digest=row.digest,
+                    stem=row.stem,
+                    sequence=row.sequence,
+                    state=OnlineState(row.state),
+                    code=row.code,
+                    message=row.message,
+                    result_no=row.result_no,
+                    to_stage=bool(row.to_stage),
+                    has_left=row.left_at is not None,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def acknowledged(self) -> frozenset[str]:
+        """Return the digests of the reports whose clear receipts have come."""
+        with self.reading() as connection:
+            return frozenset(connection.execute(sa.select(ACK.c.digest)).scalars())
 
     def closed_files(self) -> dict[str, datetime]:
         """Return since when the reports are closed whose clear receipt the bureau has, by their files' SHA-256."""
@@ -602,6 +629,7 @@ class Store:
         due_at: datetime | None,
         message: str = "",
         keep: bool = False,
+        durable: bool = True,
     ) -> None:
         """Write where a clear receipt is on its way.
 
@@ -612,12 +640,13 @@ class Store:
             due_at: When it is to be tried, or asked about, next.
             message: What the bureau said.
             keep: Go on under the lease afterwards.
+            durable: Whether it has to survive a power cut: not what the bureau tells again.
 
         Raises:
             LeaseLost: Another worker has it by now. Nothing has changed.
         """
         values = {"state": state, "attempts": attempts, "message": message, "due_at": _epoch_or_none(due_at)}
-        with self.writing() as connection:
+        with self.database.writing(durable=durable) as connection:
             if not (rows.save if keep else rows.settle)(connection, claim, values):
                 raise LeaseLost(claim.key)
 
@@ -641,12 +670,6 @@ class Store:
         with self.reading() as connection:
             rows = connection.execute(sa.select(QUARANTINED).order_by(QUARANTINED.c.at, QUARANTINED.c.stored_name))
             return [QuarantinedRow(r.stored_name, r.name, r.code, r.reason_zh, r.reason_en, _at(r.at)) for r in rows]
-
-    def set_standing(self, taxpayer_id: str, period: str, body: str, now: datetime) -> None:
-        """Keep the bureau's last word on a taxpayer's period."""
-        with self.writing() as connection:
-            values = {"taxpayer_id": taxpayer_id, "period": period, "body": body, "at": _epoch(now)}
-            insert_or_update(connection, STANDING, values)
 
     def standing(self, taxpayer_id: str, period: str) -> tuple[str, datetime] | None:
         """Return the bureau's last word on a taxpayer's period and when it was said, or None."""
@@ -673,6 +696,11 @@ def _keep_result(connection: Connection, digest: str, result: ResultRow) -> None
         "received_at": _epoch(result.received_at),
     }
     insert_new(connection, RESULT, values)
+
+
+def _keep_standing(connection: Connection, taxpayer_id: str, period: str, body: str, now: datetime) -> None:
+    values = {"taxpayer_id": taxpayer_id, "period": period, "body": body, "at": _epoch(now)}
+    insert_or_update(connection, STANDING, values)
 
 
 def _ask_waiting(connection: Connection, command: AskWaiting, but: str, now: datetime, policy: Policy) -> None:
@@ -768,7 +796,7 @@ def _snapshot(row: Row[Any]) -> Snapshot:
     )
 
 
-def _report(row: Row[Any]) -> ReportRow:
+def _report(row: Row[Any], *, bare: bool = False) -> ReportRow:
     return ReportRow(
         snapshot=_snapshot(row),
         header=PublicHeader.model_validate(json.loads(row.header)),
@@ -779,9 +807,14 @@ def _report(row: Row[Any]) -> ReportRow:
         uploads=row.uploads,
         found_at=_at(row.found_at),
         changed_at=_at(row.changed_at),
-        overtaken=bool(row.overtaken),
-        left=None if row.left_at is None else Left(row.left_label, _at(row.left_at)),
+        overtaken=not bare and bool(row.overtaken),
+        left=None if bare or row.left_at is None else Left(row.left_label, _at(row.left_at)),
     )
+
+
+def report_of(row: Row[Any]) -> ReportRow:
+    """Return a report from its bare row: without what later copies and sticks say about it."""
+    return _report(row, bare=True)
 
 
 WHOLE_REPORTS: Final = sa.select(REPORT, _OVERTAKEN, *_LEFT)

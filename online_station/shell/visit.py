@@ -8,15 +8,17 @@ clear receipt proves that it was used; only then, and after some days, is it rem
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from online_station.shell.files import result_name
 from online_station.shell.home import Home
 from online_station.shell.quarantine import keep_copy
-from online_station.shell.records import ReportRow
+from online_station.shell.records import AnsweredRow, ReportRow
 from online_station.shell.store import ACK_DELIVERED, CAME, LEFT, Store
 from online_station.shell.trust import TRUST_NAME, Trust
 from shared import faults
@@ -103,22 +105,28 @@ class _Memory:
 
 def sticks_of(store: Store, station: str) -> Sticks:
     """Return what this station knows of sticks."""
-    known = {(facts.stem, facts.size_bytes) for facts in store.files().values()}
-    acknowledged = {ack.stem for ack in store.acks()}
+
+    @functools.cache  # read only when there is a stick with something on it
+    def known() -> frozenset[tuple[str, int]]:
+        return frozenset((facts.stem, facts.size_bytes) for facts in store.files().values())
+
+    @functools.cache
+    def acknowledged() -> frozenset[str]:
+        return frozenset(ack.stem for ack in store.acks())
 
     def wanted(entry: StickFile) -> bool:
         if entry.report is None:
             return entry.suffix == BATCH  # who knows what is in it before it is read
         if entry.suffix == ".ack":
-            return entry.report.stem not in acknowledged
-        return entry.suffix == ".dat" and (entry.report.stem, entry.size) not in known
+            return entry.report.stem not in acknowledged()
+        return entry.suffix == ".dat" and (entry.report.stem, entry.size) not in known()
 
-    return Sticks(station, _Memory(store), wanted, lambda: any(row.left is None for row in _outgoing(store)))
+    return Sticks(station, _Memory(store), wanted, lambda: any(not row.has_left for row in _outgoing(store)))
 
 
 def outgoing_mark(store: Store) -> frozenset[Hashable]:
     """Return what waits to be put on a stick, each in words that only it has."""
-    return frozenset((row.digest, row.snapshot.result_no) for row in _outgoing(store))
+    return frozenset((row.digest, row.result_no) for row in _outgoing(store))
 
 
 def slip(path: Path, *, station: str, home: Home, store: Store, trust: Trust, now: datetime) -> Slip:
@@ -202,18 +210,16 @@ def _reading(
     )
 
 
-def newest_results(store: Store) -> list[ReportRow]:
+def newest_results(store: Store) -> list[AnsweredRow]:
     """Return, per name, the report whose result the invoicing PC is to have, or had."""
-    newest: dict[str, ReportRow] = {}
+    newest: dict[str, AnsweredRow] = {}
     for row in store.answered():
-        snapshot = row.snapshot
-        if snapshot.result_no is None or snapshot.to_stage:
+        if row.to_stage:
             continue
         done = row.state in (OnlineState.STAGED, OnlineState.ACKNOWLEDGED)
-        failed = row.state is OnlineState.FAILED and faults.find(snapshot.code, snapshot.message).stage_to_offline
-        stem = row.header.name.stem
-        if (done or failed) and (stem not in newest or newest[stem].header.sequence < row.header.sequence):
-            newest[stem] = row
+        failed = row.state is OnlineState.FAILED and faults.find(row.code, row.message).stage_to_offline
+        if (done or failed) and (row.stem not in newest or newest[row.stem].sequence < row.sequence):
+            newest[row.stem] = row
     return list(newest.values())
 
 
@@ -271,9 +277,9 @@ def _into_inbox(seen: Seen, facts: Facts, inbox: Path) -> str:
 # Onto the stick
 
 
-def _outgoing(store: Store) -> list[ReportRow]:
+def _outgoing(store: Store) -> list[AnsweredRow]:
     """Return the reports whose results the invoicing PCs are still to have."""
-    used = {ack.digest for ack in store.acks()}
+    used = store.acknowledged()
     return [r for r in newest_results(store) if r.state is not OnlineState.ACKNOWLEDGED and r.digest not in used]
 
 
@@ -289,8 +295,8 @@ def _place(
 ) -> None:
     # A clear receipt proves that its result was used, also one that has only just come off this stick.
     used = {seen.facts.digest for seen in harvest.of("ack") if seen.facts is not None}
-    rows = {row.digest: row for row in _outgoing(store) if row.digest not in used}
-    cargo = [_cargo(row, home, trust, now) for row in rows.values()]
+    rows = store.some({row.digest for row in _outgoing(store)} - used)
+    cargo = [_cargo(row, home, store, trust, now) for row in rows]
     there = {(seen.name, seen.sha256) for seen in harvest.files if seen.direction is Direction.TO_OFFLINE}
     if stick.identity is None or stick.read_only:
         missing = [item for item in cargo if (item.file.name, item.file.sha256) not in there]
@@ -324,10 +330,11 @@ def _place(
                 store.note(digest, "placed-on-stick", now, f"{name} → {visit.label}")
 
 
-def _cargo(row: ReportRow, home: Home, trust: Trust, now: datetime) -> Cargo:
+def _cargo(row: ReportRow, home: Home, store: Store, trust: Trust, now: datetime) -> Cargo:
     number = row.snapshot.result_no
     assert number is not None
     path = home.result_file(row.digest, number)
+    store.bring(path, result_name(row.digest, number))
     with path.open("rb") as file:
         facts = prove_facts(file, ".txt", trust.store, at=now)
     return Cargo(Outgoing.of(path, row.header.name.file_name(".txt"), row.digest), facts)

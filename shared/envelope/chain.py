@@ -7,9 +7,10 @@ a signature settles (an unknown root, a revoked key) is a refusal (TRUST-12 to T
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -32,6 +33,8 @@ MAX_DEPTH: Final = 4
 """Intermediates between a certificate and its root."""
 _MAX_SIGNATURES: Final = 48
 """Signatures tried while a path is looked for: a hostile bundle must not cost minutes."""
+_REMEMBERED: Final = 4096
+"""Signatures of certificates that are remembered, good or bad."""
 _RSA_BITS: Final = range(2048, 8193)
 _SIGNATURES: Final = frozenset(
     (
@@ -138,6 +141,10 @@ class TrustStore:
     intermediates: tuple[x509.Certificate, ...] = ()
     crls: tuple[x509.CertificateRevocationList, ...] = ()
     former: tuple[x509.Certificate, ...] = ()
+    # The lists are the same objects as long as the store lives, and are large: each is verified once under an issuer.
+    _held: dict[tuple[int, x509.Certificate], bool] = field(
+        default_factory=dict, init=False, compare=False, repr=False, hash=False
+    )
 
     def prove(
         self, certificate: x509.Certificate, chain: Sequence[x509.Certificate], role: Role, *, at: datetime
@@ -215,12 +222,12 @@ class TrustStore:
         self, subject: x509.Certificate, issuer: x509.Certificate, path: Sequence[x509.Certificate], at: datetime
     ) -> Text | None:
         named = [crl for crl in self.crls if crl.issuer == subject.issuer]
-        proven = [crl for crl in named if _crl_holds(crl, issuer)]
+        proven = [crl for crl in named if self._holds(crl, issuer)]
         # Two keys of one name have a list each. What none of them signed is somebody's attempt, not another's list.
         known = [
             each for each in (*self.roots, *self.intermediates, *self.former, *path) if each.subject == subject.issuer
         ]
-        if any(crl not in proven and not any(_crl_holds(crl, each) for each in known) for crl in named):
+        if any(crl not in proven and not any(self._holds(crl, each) for each in known) for crl in named):
             raise CertificateRefused(reason=Text("吊销列表的签名不符", "the signature of its CRL does not verify"))
         usage = _extension(issuer, x509.KeyUsage)
         if proven and (usage is None or not usage.crl_sign):
@@ -238,6 +245,15 @@ class TrustStore:
                 f"吊销列表已过期（{day}），请更新信任文件", f"the revocation list ended on {day}: update the trust file"
             )
         return None
+
+    def _holds(self, crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+        known = self._held.get((id(crl), issuer))
+        if known is None:
+            known = _crl_holds(crl, issuer)
+            if len(self._held) >= _REMEMBERED:
+                self._held.clear()
+            self._held[id(crl), issuer] = known
+        return known
 
 
 def check_leaf(certificate: x509.Certificate, role: Role) -> None:
@@ -348,6 +364,16 @@ def _check_authority(certificate: x509.Certificate, *, below: int) -> None:
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate, budget: Iterator[int]) -> bool:
     if certificate.issuer != issuer.subject or next(budget, None) is None:
         return False
+    return is_issued_by(certificate, issuer)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Return whether a certificate names another one as its issuer and bears its signature; nobody vouches for that one.
+
+    It is remembered, because a station proves thousands of files under a few authorities. Certificates are equal when
+    their octets are, so that nothing but these very octets is ever taken for proven.
+    """
     try:
         certificate.verify_directly_issued_by(issuer)
     except (InvalidSignature, *PARSER_ERRORS):

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import BinaryIO, Final, Protocol
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 from shared.clock import format_time
 from shared.envelope import cms, der, seal, suites
-from shared.envelope.chain import PARSER_ERRORS, TrustStore
+from shared.envelope.chain import TrustStore, is_issued_by
 from shared.envelope.cms import RecipientId, RecipientInfo, SignerInfo, TransportedKey
 from shared.envelope.der import Malformed
 from shared.envelope.frame import FrameReader
@@ -377,22 +377,14 @@ def check_bundle(signer: x509.Certificate, chain: Iterable[x509.Certificate], tr
     """
     path = [signer, *chain]
     for subject, issuer in itertools.pairwise(path):
-        if not _is_issued_by(subject, issuer):
+        if not is_issued_by(subject, issuer):
             raise CertificateRefused(
                 reason=Text("文件中的证书不成链", "the certificates in the file are not one chain")
             )
-    if not any(_is_issued_by(path[-1], each) for each in (*trust.roots, *trust.intermediates)):
+    if not any(is_issued_by(path[-1], each) for each in (*trust.roots, *trust.intermediates)):
         raise CertificateRefused(
             reason=Text("不是由信任的根证书签发", "no path leads from it to a root that is trusted here")
         )
-
-
-def _is_issued_by(subject: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        subject.verify_directly_issued_by(issuer)
-    except (InvalidSignature, *PARSER_ERRORS):
-        return False
-    return True
 
 
 def clock_warnings(signing_time: datetime, at: datetime) -> tuple[Text, ...]:

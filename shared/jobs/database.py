@@ -38,6 +38,9 @@ _CONNECT: Final[Mapping[str, object]] = {
     "tcp_user_timeout": 60_000,
 }
 _BEGIN: Final = "taxferry_begin"
+_READ: Final = ("BEGIN",)
+_DURABLE: Final = ("PRAGMA synchronous=FULL", "BEGIN IMMEDIATE")
+_RELAXED: Final = ("PRAGMA synchronous=NORMAL", "BEGIN IMMEDIATE")
 _MIGRATING: Final = 7_203_918_446
 """Key of the advisory lock under which one node migrates."""
 
@@ -78,10 +81,15 @@ class Database:
                     connection.exec_driver_sql("PRAGMA query_only=OFF")
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, *, durable: bool = True) -> Iterator[Connection]:
         """Begin a transaction that may change things; durable when the `with` ends, undone if it raises.
 
         It takes no second one of the same thread inside.
+
+        Args:
+            durable: False for what a power cut may undo: a lease, which nobody holds any more after it, or a note that is
+                found out again. It waits for no disk then; the next durable transaction takes it along. A server is not
+                told: it can fail while those who hold leases go on.
 
         Raises:
             RuntimeError: This thread is writing already: a defect of the caller.
@@ -96,7 +104,9 @@ class Database:
             self._owner = threading.get_ident()
             try:
                 with (
-                    self.engine.connect().execution_options(**{_BEGIN: "BEGIN IMMEDIATE"}) as connection,
+                    self.engine.connect().execution_options(
+                        **{_BEGIN: _DURABLE if durable else _RELAXED}
+                    ) as connection,
                     connection.begin(),
                 ):
                     yield connection
@@ -279,7 +289,8 @@ def _sqlite(url: URL, connections: int) -> Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+        for statement in connection.get_execution_options().get(_BEGIN, _READ):
+            connection.exec_driver_sql(statement)
 
     try:
         with engine.connect():

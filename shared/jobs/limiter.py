@@ -76,7 +76,9 @@ def limit_table(metadata: sa.MetaData, name: str = "host_limit") -> sa.Table:
 class Limiter:
     """The limits of one host."""
 
-    def __init__(self, table: sa.Table, name: str, limits: Limits, asking: Sequence[Asking]) -> None:
+    def __init__(
+        self, table: sa.Table, name: str, limits: Limits, asking: Sequence[Asking], *, requests: int = 1
+    ) -> None:
         """Limit a host.
 
         Args:
@@ -84,11 +86,16 @@ class Limiter:
             name: The host.
             limits: What it bears. All nodes should be told the same.
             asking: The jobs that speak to it.
+            requests: How many requests a job makes at most of those that are claimed with this limiter.
         """
         self._table = table
         self._name = name
         self._limits = limits
         self._asking = tuple(asking)
+        self._requests = requests
+        # Asked for each claim: putting the statements together would take longer than running them.
+        self._find = sa.select(table).where(table.c.name == name)
+        self._count = sa.select(*(_running(each).scalar_subquery() for each in self._asking))
 
     def load(self, connection: Connection) -> Load | None:
         """Return what is known about the host, or None if it was never asked."""
@@ -98,45 +105,46 @@ class Limiter:
         """Return how many requests could begin; by the time of a claim it may be fewer."""
         now = present(connection) if now is None else now
         load = self._read(connection, lock=False) or rules.untouched(self._limits, now)
-        return rules.room(self._limits, load, wanted=wanted, running=self.running(connection, now), now=now)
+        return self._room(connection, load, wanted, now)
 
     def reserve(self, connection: Connection, wanted: int, now: float) -> Room:
         """Return how many requests may begin; until this transaction ends nobody else is told a number."""
-        load = self._locked(connection, now)
-        return rules.room(self._limits, load, wanted=wanted, running=self.running(connection, now), now=now)
+        return self._room(connection, self._locked(connection, now), wanted, now)
 
     def took(self, connection: Connection, count: int, now: float, lease_seconds: float) -> None:
-        """Note that `count` of the reserved requests begin with this transaction."""
+        """Note that `count` of the reserved jobs begin with this transaction."""
         load = self._locked(connection, now)
-        self._write(connection, load, rules.took(self._limits, load, count, now=now, probe_seconds=lease_seconds))
+        after = rules.took(self._limits, load, count * self._requests, now=now, probe_seconds=lease_seconds)
+        self._write(connection, load, after)
 
     def heard(self, connection: Connection, heard: Heard, now: float | None = None) -> None:
         """Note what a request showed. Nothing is locked or written when that is no news."""
         now = present(connection) if now is None else now
-        before = self._read(connection, lock=False)
-        if before is not None and self._after(before, heard, now) == before:
+        if not self.is_news(connection, heard, now):
             return
         before = self._locked(connection, now)
         self._write(connection, before, self._after(before, heard, now))
 
+    def is_news(self, connection: Connection, heard: Heard, now: float | None = None) -> bool:
+        """Return whether `heard` would change anything."""
+        now = present(connection) if now is None else now
+        before = self._read(connection, lock=False)
+        return before is None or self._after(before, heard, now) != before
+
     def running(self, connection: Connection, now: float) -> int:
         """Return how many requests are under way, over all nodes."""
-        total = 0
-        for asking in self._asking:
-            columns = asking.table.c
-            query = sa.select(sa.func.count()).select_from(asking.table).where(columns.lease_until > now)
-            if asking.steps is not None:
-                query = query.where(columns.step.in_(sorted(asking.steps)))
-            total += int(connection.execute(query).scalar_one())
-        return total
+        return sum(int(count) for count in connection.execute(self._count, {"limiter_now": now}).one())
+
+    def _room(self, connection: Connection, load: Load, wanted: int, now: float) -> Room:
+        running = self.running(connection, now)
+        return rules.room(self._limits, load, wanted=wanted, running=running, now=now, requests=self._requests)
 
     def _after(self, load: Load, heard: Heard, now: float) -> Load:
         after = rules.outage(self._limits, load, now=now) if heard.word is Word.OUTAGE else rules.answered(load)
         return after if heard.retry_after is None else rules.told_to_wait(after, heard.retry_after, now=now)
 
     def _read(self, connection: Connection, *, lock: bool) -> Load | None:
-        query = sa.select(self._table).where(self._table.c.name == self._name)
-        row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+        row = connection.execute(self._find.with_for_update() if lock else self._find).one_or_none()
         return None if row is None else _load(row)
 
     def _locked(self, connection: Connection, now: float) -> Load:
@@ -152,6 +160,13 @@ class Limiter:
         if after != before:
             row = self._table.c.name == self._name
             connection.execute(sa.update(self._table).where(row).values(**_columns(after)))
+
+
+def _running(asking: Asking) -> sa.Select[Any]:
+    columns = asking.table.c
+    until = columns.lease_until > sa.bindparam("limiter_now", type_=sa.Float)
+    query = sa.select(sa.func.count()).select_from(asking.table).where(until)
+    return query if asking.steps is None else query.where(columns.step.in_(sorted(asking.steps)))
 
 
 def _load(row: sa.Row[Any]) -> Load:

@@ -108,8 +108,17 @@ def untouched(limits: Limits, now: float) -> Load:
     return Load(tokens=float(limits.burst), filled_at=now)
 
 
-def room(limits: Limits, load: Load, *, wanted: int, running: int, now: float) -> Room:
-    """Return how many of `wanted` requests may begin while `running` ones are under way."""
+def room(limits: Limits, load: Load, *, wanted: int, running: int, now: float, requests: int = 1) -> Room:
+    """Return how many of `wanted` jobs may begin while `running` ones are under way.
+
+    Args:
+        limits: The limits.
+        load: The present state.
+        wanted: How many jobs there are at most.
+        running: Jobs under way; each makes one request at a time.
+        now: The present.
+        requests: How many requests a job makes, one after the other.
+    """
     if _ahead(load.blocked_until, now):
         return Room(0, load.blocked_until)
     if load.circuit is not Circuit.CLOSED:
@@ -120,9 +129,11 @@ def room(limits: Limits, load: Load, *, wanted: int, running: int, now: float) -
     if wanted <= 0 or free <= 0:
         return Room(0)
     filled = _refilled(limits, load, now)
-    whole = math.floor(filled.tokens + _ROUNDING)
+    # A burst smaller than what one job needs is overdrawn by it, and the next one waits until the debt is paid.
+    each = min(requests, limits.burst)
+    whole = math.floor((filled.tokens + _ROUNDING) / each)
     if whole < 1:
-        return Room(0, filled.filled_at + (1.0 - filled.tokens) / limits.per_second)
+        return Room(0, filled.filled_at + (each - filled.tokens) / limits.per_second)
     return Room(min(wanted, free, whole))
 
 
@@ -139,7 +150,7 @@ def took(limits: Limits, load: Load, count: int, *, now: float, probe_seconds: f
     if count == 0:
         return load
     filled = _refilled(limits, load, now)
-    after = replace(filled, tokens=max(0.0, filled.tokens - count))
+    after = replace(filled, tokens=filled.tokens - count)
     if load.circuit is Circuit.CLOSED:
         return after
     return replace(after, circuit=Circuit.PROBING, until=now + probe_seconds)

@@ -296,7 +296,8 @@ class Pool:
         return None, wait
 
     def _claim(self, queue: Queue) -> Task | None:
-        with self._database.writing() as connection:
+        # A power cut ends all leases, and with it what this transaction notes; on a server it is durable.
+        with self._database.writing(durable=False) as connection:
             claims = rows.claim(
                 connection,
                 queue.table,
@@ -326,6 +327,8 @@ class Pool:
         pause = _FIRST_PAUSE
         while True:
             try:
+                if done is not None and done.write is None and self._is_old_news(queue, done):
+                    return
                 with self._database.writing() as connection:
                     kept = self._write(connection, queue, task, done)
             except _TRANSIENT as error:
@@ -343,6 +346,12 @@ class Pool:
                     task.give_up()
                     LOGGER.warning("%s: step %s was taken over meanwhile", task.claim.key, task.claim.step)
                 return
+
+    def _is_old_news(self, queue: Queue, done: Done) -> bool:
+        if done.heard is None or queue.limiter is None:
+            return True
+        with self._database.reading() as connection:
+            return not queue.limiter.is_news(connection, done.heard, self._now())
 
     def _write(self, connection: Connection, queue: Queue, task: Task, done: Done | None) -> bool:
         claim = task.claim
@@ -377,7 +386,7 @@ class Pool:
     def _renew(self) -> None:
         tasks = self._tasks()
         if tasks:
-            with self._database.writing() as connection:
+            with self._database.writing(durable=False) as connection:
                 for task in tasks:
                     if not rows.hold(connection, task.claim, self._lease, self._now()):
                         task.give_up()

@@ -114,6 +114,8 @@ def job_indexes(table: sa.Table) -> None:
         ("due", (c.due_at, _key(table)), c.due_at),
         ("lane", (c.lane, c.lane_seq), c.lane),
         ("lease", (c.lease_until,), c.lease_until),
+        # Who looks for one step must not read the thousands of rows that wait for another one.
+        ("step", (c.step, c.due_at, _key(table)), c.due_at),
     ):
         where = present_column.is_not(None)
         sa.Index(f"{table.name}_job_{name}", *columns, sqlite_where=where, postgresql_where=where)
@@ -308,7 +310,9 @@ def _statements(
     clock = sa.bindparam("job_now", type_=sa.Float) if told_now else server_now(dialect)
     key, c = _key(table), table.c
     unleased = c.lease_until.is_(None) | (c.lease_until <= clock)
-    wanted = () if steps is None else (c.step.in_(steps),)
+    wanted: tuple[sa.ColumnElement[bool], ...] = () if steps is None else (c.step.in_(steps),)
+    if steps is not None and len(steps) == 1:
+        wanted = (c.step == steps[0],)
     if one:
         wanted = (*wanted, key == sa.bindparam("job_only", type_=key.type))
     first = ~_barred(table, clock, in_order=in_order)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -135,6 +136,10 @@ class TrustFile:
 
     def store(self) -> TrustStore:
         """Return what certificates are proven with under this file."""
+        return self._store
+
+    @functools.cached_property
+    def _store(self) -> TrustStore:
         return TrustStore(self.roots_in_force, self.intermediates, self.crls, self.roots[: self.first_root - 1])
 
     def certificates_of(self, role: Role, at: datetime) -> tuple[x509.Certificate, ...]:

@@ -244,3 +244,27 @@ def test_upload_sends_the_earlier_report_of_the_card_first(station_desk, tmp_pat
         station.upload(path)
     sent = [p.rsplit("/", 1)[1] for method, p, status in station_desk.bureau.log if method == "PUT" and status == 201]
     assert sent == [earlier, later]
+
+
+def test_the_stick_and_the_codes_of_any_node_carry_what_another_one_fetched(
+    nodes, tmp_path, read_apart, monkeypatch, capsys
+):
+    first, second = nodes
+    monkeypatch.setattr(base, "CLOCK", first.clock)
+    digest = first.report()
+    first.once()
+    first.bureau.succeed(digest)
+    (staged,) = first.ask_now().staged
+    stick = tmp_path / "U盘"
+    stick.mkdir()
+
+    def run(*words):
+        status = program.run(["--home", str(second.home.root), "--json", *map(str, words)])
+        return status, json.loads(capsys.readouterr().out)["data"]
+
+    assert run("stick", "prepare", stick)[0] == 0
+    shutil.rmtree(first.home.root)
+    assert staged.name in run("stick", "sync", stick)[1]["placed"]
+    assert (stick / "TAXFERRY/to-offline" / staged.name).read_bytes() == first.bureau.reports[digest].answer
+    (second.home.results / f"{digest}-1.txt").unlink()
+    assert run("show", digest, "--qr", tmp_path / "结果.html")[0] == 0

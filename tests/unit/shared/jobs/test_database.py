@@ -163,7 +163,7 @@ def test_a_table_of_an_earlier_release_becomes_one_of_jobs(database):
     put(database, "new")
     with database.reading() as connection:
         names = {index["name"] for index in sa.inspect(connection).get_indexes("parcel")}
-    assert names == {"parcel_job_due", "parcel_job_lane", "parcel_job_lease"}
+    assert names == {"parcel_job_due", "parcel_job_lane", "parcel_job_lease", "parcel_job_step"}
 
 
 def test_inserting_and_updating_say_what_happened(database):
