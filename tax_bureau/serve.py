@@ -30,6 +30,7 @@ from tax_bureau.misbehaving import KnownLine, Misbehaving
 
 _START_SECONDS: Final = 30.0
 _SHUTDOWN_SECONDS: Final = 10
+_WAKE_SECONDS: Final = 0.5
 _BACKLOG: Final = 128
 
 
@@ -146,10 +147,20 @@ def work(
 ) -> None:
     """Judge what is due, until `stop` is set; with no threads, only wait for that."""
     if not threads:
-        stop.wait()
+        wait_for(stop)
         return
     with judges.judging(bureau.desk, bureau.store, bureau.clock, threads=threads, lease_seconds=lease_seconds):
-        stop.wait()
+        wait_for(stop)
+
+
+def wait_for(stop: threading.Event) -> None:
+    """Wait in the main thread until a signal's handler sets an event.
+
+    The system may hand the signal to another thread, as it does with a process that was stopped a moment ago. Python runs the
+    handler in the main thread all the same, but only when that wakes up.
+    """
+    while not stop.wait(_WAKE_SECONDS):
+        pass
 
 
 def _check_tls(certificate: Path, key: Path | None) -> None:

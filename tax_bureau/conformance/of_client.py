@@ -51,6 +51,7 @@ REASONS: Final[dict[str, Text]] = {
     "GW-10": _LATER,
     "GW-12": _LATER,
     "GW-16": _LATER,
+    **{f"GW-{n}": _BUREAU for n in (17, 18, 19)},
     **{f"GW-{n}": _NEVER for n in (20, 21, 22, 23, 24, 25, 26, 27)},
     **{f"GW-{n}": _BUREAU for n in (30, 31, 32, 33, 34, 35, 36, 37)},
     "GW-38": Text("客户端没有分段上传", "the client sent nothing in parts"),

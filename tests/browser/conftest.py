@@ -31,9 +31,12 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """One browser for all tests; each has its own context."""
+    """One browser for all tests of a module; each has its own context.
+
+    Not for longer: while it is there an event loop runs in this thread, and other tests could run none of their own.
+    """
     path = tool("chromium")
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with sync_api.sync_playwright() as playwright:

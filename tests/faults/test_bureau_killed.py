@@ -102,7 +102,10 @@ class Processes:
 
 
 class Station(threading.Thread):
-    """Uploads reports one after the other, and asks after every outcome unknown before it sends again."""
+    """Uploads reports one after the other; what the bureau says that it has is not sent again (GW-6).
+
+    To send it again would be to ask for another judgement, if the first one was a failure that a correction cures.
+    """
 
     def __init__(self, office: Office, processes: Processes, machines: int) -> None:
         super().__init__(daemon=True)
@@ -126,8 +129,11 @@ class Station(threading.Thread):
             while digest not in self.receipts:
                 gateway = HttpGateway(self._processes.url, self._office.key(taxpayer), SystemClock())
                 try:
-                    gateway.report_status(digest)
-                    self.receipts[digest] = gateway.put_report(digest, path, sent)
+                    status = gateway.report_status(digest)
+                    if status is None or not status.receipt_no:
+                        self.receipts[digest] = gateway.put_report(digest, path, sent)
+                    else:
+                        self.receipts[digest] = self._office.bureau.desk.receipt(_key(self._office, taxpayer), digest)
                 except (BureauUnreachable, OutcomeUnknown, BureauBusy):
                     time.sleep(0.05)
 
