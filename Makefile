@@ -8,8 +8,8 @@ SOURCES := shared offline_station online_station tax_bureau tests benchmarks doc
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 setup: $(VENV)/.ready  ## make .venv with everything in it
-demo: setup      ## the whole round trip on this machine, into ./demo
-	$(BIN)/python -m tests.journey.demo
+demo: setup      ## the whole round trip on this machine, into ./demo; PAGES=1 opens the pages beside it
+	$(BIN)/python -m tests.journey.demo $(if $(PAGES),--pages)
 test: setup      ## all tests but the slow ones
 	$(BIN)/python -m pytest -n auto -m "not slow"
 long: setup      ## the slow tests too, with many more examples

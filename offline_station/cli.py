@@ -39,7 +39,8 @@ from shared.cli import (
     stopping,
 )
 from shared.clock import Clock, SystemClock, format_time, readable_time
-from shared.errors import ExitCode, FileMissing, NotInitialised, StationBusy, TaxferryError, UsageError
+from shared.envelope.roles import fingerprint
+from shared.errors import ExitCode, FileMissing, MediumError, NotInitialised, StationBusy, TaxferryError, UsageError
 from shared.faults import find
 from shared.ids import taxpayer_id_warning
 from shared.medium.attend import attend
@@ -50,6 +51,7 @@ from shared.money import format_fen, format_yuan
 from shared.states import CardState, OfflineState
 from shared.stick_words import carried_words, read_only_warning, useless_words
 from shared.text import Text, both
+from shared.text.fingerprints import grouped
 
 program = Program(
     PROGRAM, Text("税渡 开票机：抄税、报税、清卡，不连网络", "taxferry, invoicing PC: copy, report, clear; no network")
@@ -179,16 +181,27 @@ def _password(context: Context, file: Path | None, prompt: Text, *, twice: bool 
     ),
     option("--outbox", type=FOLDER, help=Text("传出目录：.dat 和 .ack 放在这里", "outbox: .dat and .ack are put here")),
     option("--inbox", type=FOLDER, help=Text("传入目录：在这里找 .txt", "inbox: .txt is looked for here")),
+    option(
+        "--stick",
+        type=FOLDER,
+        metavar="DIR|LABEL",
+        help=Text(
+            "从上网机准备的U盘取得信任文件；只插着一个时不用写",
+            "a stick that the Internet PC prepared, for its trust file; needless if only one is in",
+        ),
+    ),
 )
-def init(context: Context, card: Path | None, outbox: Path | None, inbox: Path | None) -> Outcome:
+def init(context: Context, card: Path | None, outbox: Path | None, inbox: Path | None, stick: Path | None) -> Outcome:
     """Take a card in."""
     home = _home(context)
     if card is None and not home.card.exists():
         raise UsageError(reason=Text("缺少 --card FILE", "--card FILE is missing"), command=f"{PROGRAM} init")
     done = Station.initialise(home, card, clock, outbox=outbox, inbox=inbox)
     with _open(context) as station:
+        met = _meet(station, stick)
         reading = station.read()
         facts = reading.facts
+        root = fingerprint(station.card.trust_in_force().roots_in_force[-1])
         lines = [
             Text(f"已装入金税卡 {done.card_no}", f"card {done.card_no} is in")
             if done.taken_in
@@ -196,6 +209,11 @@ def init(context: Context, card: Path | None, outbox: Path | None, inbox: Path |
             _who(reading),
             Text(f"传出目录 {station.outbox}", f"outbox {station.outbox}"),
             Text(f"传入目录 {station.inbox}", f"inbox {station.inbox}"),
+            Text(
+                f"税局根证书指纹（设置上网机时核对）{grouped(root)}",
+                f"fingerprint of the bureau's root, to compare when the Internet PC is set up: {grouped(root)}",
+            ),
+            *met,
         ]
         odd = taxpayer_id_warning(facts.taxpayer_id)
         if odd is not None:
@@ -211,8 +229,28 @@ def init(context: Context, card: Path | None, outbox: Path | None, inbox: Path |
             "inbox": str(station.inbox),
             "home": str(home.root),
             "lock_date": facts.lock_date.isoformat(),
+            "root_fingerprint": root,
+            "trust_version": reading.trust_version,
         }
         return Outcome(data, lines, station.next_action(reading))
+
+
+def _meet(station: Station, stick: Path | None) -> list[Text]:
+    """Take what the Internet PC has left on a stick for a PC that has only its card."""
+    try:
+        label, version = visit.meet(station, stick)
+    except MediumError:
+        if stick is not None:
+            raise
+        return []  # no stick, or not one that is meant without being named
+    if not version:
+        return []
+    return [
+        Text(
+            f"从U盘“{label}”更新了信任文件（版本 {version}）",
+            f"the trust file of the stick '{label}' is in force now (version {version})",
+        )
+    ]
 
 
 def _who(reading: CardReading) -> Text:

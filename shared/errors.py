@@ -1080,6 +1080,50 @@ class NothingChosen(StationError):
     hint = Text("选择后再点一次", "choose, then press the button again")
 
 
+class RootNotCompared(ConfigurationError):
+    """A root that came on a stick, and that nobody has compared with what the invoicing PC shows."""
+
+    code = "B5065"
+    message = Text(
+        "U盘上的税局根证书还没有人核对，指纹是：{fingerprint}",
+        "nobody has compared the bureau's root on the stick yet; its fingerprint is {fingerprint}",
+    )
+    safe = Text("没有信任它，也没有改动任何设置", "it is not believed, and no setting was changed")
+    hint = Text(
+        "与开票机上“检测环境”（doctor）显示的根证书指纹逐组核对；完全相同，再执行 init，加上 --root-fingerprint 和那里显示的指纹",
+        "compare it, group by group, with what doctor shows on the invoicing PC; if they are the same, run init again with "
+        "--root-fingerprint and what is shown there",
+    )
+
+
+class RootDiffers(ConfigurationError):
+    """A root that came on a stick is not the one that a person named."""
+
+    code = "B5066"
+    message = Text(
+        "U盘上的税局根证书不是您核对的那一个：U盘上是 {found}，您写的是 {typed}",
+        "the bureau's root on the stick is not the one that you compared: it is {found}, and you wrote {typed}",
+    )
+    safe = Text("没有信任它，也没有改动任何设置", "it is not believed, and no setting was changed")
+    hint = Text(
+        "先看是否抄错；没有抄错就不要用这个U盘，在开票机重新执行 stick prepare，仍不同请联系税务机关",
+        "see whether it was copied wrongly; if not, do not use this stick: run stick prepare on the invoicing PC again, and "
+        "ask the bureau if it still differs",
+    )
+
+
+class NothingToPairWith(ConfigurationError):
+    """The stick does not hold what the other PC would have put there."""
+
+    code = "B5067"
+    message = Text("U盘“{label}”上没有{what}", "the stick '{label}' holds no {what}")
+    safe = Text("没有改动任何设置", "no setting was changed")
+    hint = Text(
+        "把U盘插到开票机执行一次 stick prepare，再拿回来执行 init；或用 --bureau 写明税局网址",
+        "plug the stick into the invoicing PC, run stick prepare there and init here again; or name the address with --bureau",
+    )
+
+
 class CardFileInvalid(ConfigurationError):
     """The file given to `init` is not an issued card."""
 

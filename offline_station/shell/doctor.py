@@ -13,12 +13,13 @@ from offline_station.shell.backup import latest_backup
 from offline_station.shell.home import FOLDER_NAMES
 from offline_station.shell.station import Station
 from offline_station.shell.visit import sticks_of
-from shared.envelope.roles import Role
+from shared.envelope.roles import Role, fingerprint
 from shared.errors import TaxferryError
 from shared.medium.confine import available
 from shared.medium.find import STATES, MediumState
 from shared.stick_words import READER_DOWN
 from shared.text import Text
+from shared.text.fingerprints import grouped
 
 _LEAST_FREE: Final = 1 << 30
 _SOON_DAYS: Final = 30
@@ -129,7 +130,8 @@ def _bureau_keys(station: Station, reading: CardReading) -> Finding:
     what = Text("税局公钥", "the bureau's keys")
     trust = station.card.trust_in_force()
     count = len(trust.envelope_certificates(reading.at))
-    detail = Text(f"{count} 个可用", f"{count} usable")
+    root = grouped(fingerprint(trust.roots_in_force[-1]))
+    detail = Text(f"{count} 个可用；根证书指纹 {root}", f"{count} usable; the root's fingerprint is {root}")
     remedy = None
     if not count:
         remedy = Text(

@@ -38,7 +38,7 @@ from shared.errors import (
 )
 from shared.files import hash_file
 from shared.ids import ReportDigest, recognise_name
-from shared.medium.carry import Cargo, carry, tidy
+from shared.medium.carry import Cargo, carry, leave_trust, tidy
 from shared.medium.facts import Facts, prove_facts
 from shared.medium.find import FoundStick
 from shared.medium.names import BATCH, TRUST, Direction, recognise
@@ -208,7 +208,42 @@ def prepare(station: Station, path: Path, label: str, *, new_identity: bool = Fa
     now = station.clock.now()
     identity = sticks_of(station).prepare(path, label, new_identity=new_identity, now=now)
     station.store.note(now, "stick-prepared", id=identity.id, label=identity.label)
+    _introduce(station, path, now)
     return identity
+
+
+def _introduce(station: Station, path: Path, now: datetime) -> None:
+    """Leave the trust file on the stick: an Internet PC that knows nothing yet finds the bureau's address in it."""
+    with _scratch(station) as scratch:
+        file = scratch / TRUST
+        write_durably(file, station.card.trust_file())
+        leave_trust(path, Outgoing.of(file, TRUST), station=station_tag(station), now=now)
+
+
+def meet(station: Station, wanted: Path | None) -> tuple[str, int]:
+    """Take the trust file that an Internet PC has left on a stick; what it does not prove to the card is not taken.
+
+    Args:
+        station: This PC.
+        wanted: The stick; None if only one is in.
+
+    Returns:
+        The stick's label, and the version that is in force now if it is another one than before, else 0.
+
+    Raises:
+        MediumError: No stick, several, or one that failed.
+        TaxferryError: A trust file that does not continue the card's own. The card keeps what it has.
+    """
+    path = sticks_of(station).find(wanted)
+    identity, _ = sticks_of(station).listing(path)
+    visit = Visit(path, path.name if identity is None else identity.label)
+    with _reading(station, path, station_tag(station), everyone=False, progress=_silent) as harvest:
+        for seen in harvest.of("trust"):
+            _take_trust(station, seen, visit)
+    if visit.refused:
+        raise visit.refused[0].error
+    sticks_of(station).remember(path)
+    return visit.label, visit.trust_version
 
 
 def slip(station: Station, path: Path) -> Slip:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,13 +10,16 @@ from typing import Final
 
 from offline_station.shell.operators import MIN_PASSWORD, Right, Role
 from offline_station.shell.station import Station
+from offline_station.shell.visit import meet
 from offline_station.web.desk import Desk
 from offline_station.web.wording import card_on_page
 from shared import faults
-from shared.errors import FileMissing, NothingChosen, OperatorInvalid
+from shared.envelope.roles import fingerprint
+from shared.errors import FileMissing, MediumError, NothingChosen, OperatorInvalid
 from shared.faults import Fault
 from shared.medium.volumes import mounted_volumes
 from shared.text import Text, both
+from shared.text.fingerprints import grouped
 from shared.web.blocks import FaultCard, card_of_fault
 from shared.web.site import Answer, Go, Page, Visit
 
@@ -42,6 +46,7 @@ def add_start_pages(desk: Desk) -> None:
                 outbox=station.outbox,
                 inbox=station.inbox,
                 sticks=desk.found_sticks(station),
+                root=grouped(fingerprint(station.card.trust_in_force().roots_in_force[-1])),
                 has_people=desk.operators.any,
                 least=MIN_PASSWORD,
             )
@@ -55,6 +60,15 @@ def add_start_pages(desk: Desk) -> None:
         if not path.is_file() and not desk.home.card.exists():
             raise FileMissing(what=path)
         Station.initialise(desk.home, path, desk.clock)
+        with contextlib.suppress(MediumError), desk.hold() as station:  # no stick, or not one that is plainly meant
+            label, version = meet(station, None)
+            if version:
+                visit.session.notices.append(
+                    Text(
+                        f"从U盘“{label}”更新了信任文件（版本 {version}）。",
+                        f"The trust file of the stick “{label}” is in force now (version {version}).",
+                    )
+                )
         visit.session.notices.append(
             Text(
                 "金税卡已装入；原来的文件已移走，因为卡只能有一张。",

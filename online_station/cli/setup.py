@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+import click
+from cryptography import x509
 
 from online_station.cli import base
 from online_station.cli.base import program
 from online_station.cli.stick import sticks_at
+from online_station.shell import meeting
 from online_station.shell.home import Home
 from online_station.shell.pairing import tell_offline_station
 from online_station.shell.setup import initialise
@@ -14,15 +19,41 @@ from shared import stick_verbs
 from shared.cli import FILE, FOLDER, Context, Outcome, option
 from shared.envelope.roles import fingerprint
 from shared.text import Text
+from shared.text.fingerprints import grouped
 
 
 @program.verb(
     "init",
     Text("初始化：税局网址、企业密钥、收发文件夹", "set the bureau's address, the enterprise key and the folders"),
-    option("--bureau", required=True, metavar="URL", help=Text("税局网址", "the bureau's address")),
+    option(
+        "--bureau",
+        metavar="URL",
+        help=Text(
+            "税局网址；不写则从开票机准备的U盘上取得",
+            "the bureau's address; taken from a stick that the invoicing PC prepared, if not named",
+        ),
+    ),
     option("--key", required=True, type=FILE, metavar="FILE", help=Text("企业密钥（PKCS#12）", "key file (PKCS#12)")),
     option("--pin-file", required=True, type=FILE, metavar="FILE", help=Text("口令文件", "file that holds the PIN")),
     option("--trust", type=FILE, metavar="FILE", help=Text("税局根证书（PEM）", "the bureau's root certificate (PEM)")),
+    option(
+        "--stick",
+        type=FOLDER,
+        metavar="DIR|LABEL",
+        help=Text(
+            "从哪个U盘取得税局网址和根证书；只插着一个时不用写",
+            "the stick with the bureau's address and root; needless if only one is in",
+        ),
+    ),
+    option(
+        "--root-fingerprint",
+        default="",
+        metavar="HEX",
+        help=Text(
+            "开票机上显示的根证书指纹（doctor）：与U盘上的核对过",
+            "the root's fingerprint as the invoicing PC's doctor shows it: compared with that on the stick",
+        ),
+    ),
     option("--inbox", type=FOLDER, metavar="DIR", help=Text("收件文件夹", "where files from the invoicing PCs arrive")),
     option("--outbox", type=FOLDER, metavar="DIR", help=Text("发件文件夹", "where results are put")),
     option("--proxy", metavar="URL", help=Text("HTTP 代理", "an HTTP proxy")),
@@ -55,10 +86,12 @@ from shared.text import Text
 )
 def init(
     context: Context,
-    bureau: str,
+    bureau: str | None,
     key: Path,
     pin_file: Path,
     trust: Path | None,
+    stick: Path | None,
+    root_fingerprint: str,
     inbox: Path | None,
     outbox: Path | None,
     proxy: str | None,
@@ -68,6 +101,11 @@ def init(
     per_second: float | None,
 ) -> Outcome:
     """Make the station."""
+    met, root = None, None
+    if bureau is None or stick is not None:
+        met = meeting.meet(stick, base.CLOCK.now())
+        bureau = bureau or met.gateway
+        root = None if trust is not None else _compared(context, met, root_fingerprint)
     made = initialise(
         Home(context.home),
         bureau=bureau,
@@ -82,15 +120,26 @@ def init(
         database=database,
         at_once=at_once,
         per_second=per_second,
+        root=root,
+        carried=b"" if met is None else met.trust,
     )
     settings = made.settings
-    root = fingerprint(made.root)
+    pinned = fingerprint(made.root)
     warnings = list(made.warnings)
     if not made.root_was_given:
         warnings.append(
             Text(
-                f"根证书是从税局网址取得的，请与税务机关公布的指纹核对：{root}",
-                f"the root came from the bureau's address; compare its fingerprint with the published one: {root}",
+                f"根证书是从税局网址取得的，请与税务机关公布的指纹核对：{pinned}",
+                f"the root came from the bureau's address; compare its fingerprint with the published one: {pinned}",
+            )
+        )
+    if met is not None and met.taxpayer_id not in ("", settings.taxpayer_id):
+        warnings.append(
+            Text(
+                f"U盘是税号 {met.taxpayer_id} 的开票机准备的，企业密钥是税号 {settings.taxpayer_id} 的："
+                "确认没有拿错；代账公司用 companies import 登记企业",
+                f"the stick was prepared for taxpayer {met.taxpayer_id}, and the key is that of {settings.taxpayer_id}: make sure "
+                "that neither is the wrong one; an agency registers its companies with companies import",
             )
         )
     return Outcome(
@@ -98,7 +147,7 @@ def init(
             "bureau": settings.bureau,
             "taxpayer_id": settings.taxpayer_id,
             "key_fingerprint": made.keyid,
-            "root_fingerprint": root,
+            "root_fingerprint": pinned,
             "trust_version": made.trust_version,
             "inbox": str(settings.inbox),
             "outbox": str(settings.outbox),
@@ -115,6 +164,20 @@ def init(
         ),
         warnings=warnings,
     )
+
+
+def _compared(context: Context, met: meeting.Met, typed: str) -> x509.Certificate:
+    """Let a person compare the root on the stick with what the invoicing PC shows."""
+    if not typed and not context.json and sys.stdin.isatty():
+        shown = grouped(met.fingerprint)
+        context.say(Text(f"U盘上的根证书指纹：{shown}", f"the root on the stick has the fingerprint {shown}"))
+        question = Text(
+            "与开票机上 doctor 显示的根证书指纹逐组核对，完全相同吗",
+            "compare it, group by group, with what doctor shows on the invoicing PC. are they the same",
+        )
+        if click.confirm(str(question), err=True):
+            return met.root
+    return meeting.compared(met, typed)
 
 
 # Both stations on one PC

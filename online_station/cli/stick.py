@@ -13,7 +13,7 @@ from online_station.shell.home import Home
 from online_station.shell.retired import refuse_if_retired
 from online_station.shell.setup import Settings, opened, read_settings
 from online_station.shell.trust import Trust
-from online_station.shell.visit import slip, sticks_of, synchronise
+from online_station.shell.visit import introduce, slip, sticks_of, synchronise
 from online_station.shell.visiting import after_visit, visit_json, visit_words
 from shared import stick_verbs
 from shared.cli import FOLDER, Context, Outcome, argument, option
@@ -41,7 +41,9 @@ def stick_prepare(context: Context, folder: Path | None, label: str, yes: bool, 
     with sticks_at(context) as sticks:
         where = folder.absolute() if folder is not None else stick_verbs.the_new_one(sticks.found())
         stick_verbs.ask_first(context, where, yes=yes)
-        identity = sticks.prepare(where, label, new_identity=new_identity, now=base.CLOCK.now())
+        now = base.CLOCK.now()
+        identity = sticks.prepare(where, label, new_identity=new_identity, now=now)
+        introduce(where, sticks.station, Trust(Home(context.home).trust, now), now)
     return stick_verbs.prepared(identity, where)
 
 

@@ -121,6 +121,8 @@ def initialise(
     proxy: str | None,
     ca_file: Path | None,
     clock: Clock,
+    root: x509.Certificate | None = None,
+    carried: bytes = b"",
     database: str | None = None,
     at_once: int | None = None,
     per_second: float | None = None,
@@ -134,7 +136,9 @@ def initialise(
         bureau: The bureau's address.
         key: The enterprise key.
         pin_file: What opens it.
-        root_file: The root certificate; None if it is to come from the bureau.
+        root_file: The root certificate; None if it is to come from the bureau, or came by another way.
+        root: The root that a person compared, where it came on a stick.
+        carried: The trust file that came with it, for as long as the bureau cannot be reached.
         inbox: Where files arrive.
         outbox: Where results go.
         proxy: An HTTP proxy.
@@ -152,7 +156,7 @@ def initialise(
     now = clock.now()
     signer = load_key_file(key, read_pin_file(pin_file))
     taxpayer = station_taxpayer(signer.certificate)
-    given = None if root_file is None else read_root(root_file)
+    given = root if root_file is None else read_root(root_file)
     home.create()
     with home.locked():
         node = _node(home, database)
@@ -180,6 +184,7 @@ def initialise(
                 if given is None and pinned is None:
                     raise  # without a root there is nothing to believe
                 warnings.append(error.text)
+            fetched, raw = bool(raw), raw or carried
             root = pinned or given or open_issued_trust(raw, at=now).roots_in_force[-1]
             if before.get(_ROOT, fingerprint(root)) != fingerprint(root):
                 raise AlreadyInitialised(what=Text("另一个税局根证书", "another root certificate"))
@@ -204,7 +209,7 @@ def initialise(
                 "per_second": str(limits.per_second),
                 _ROOT: fingerprint(root),
             }
-            if raw and node is None:
+            if fetched and node is None:
                 values["trust_asked_at"] = now.isoformat()
             store.set_new(station_id=f"online-{secrets.token_hex(2)}")  # of two nodes that start at once, one names it
             if node is not None:

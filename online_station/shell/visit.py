@@ -26,7 +26,7 @@ from shared.durable import move_durably
 from shared.errors import MediumDamaged, MediumError, MediumReadOnly, MediumUnprepared, TaxferryError
 from shared.files import hash_file
 from shared.medium import Direction, Outgoing, Stick, StickFile
-from shared.medium.carry import Cargo, carry, tidy
+from shared.medium.carry import Cargo, carry, leave_trust, tidy
 from shared.medium.facts import Facts, prove_facts
 from shared.medium.names import BATCH
 from shared.medium.reading import Harvest, Seen, read_stick
@@ -127,6 +127,12 @@ def sticks_of(store: Store, station: str) -> Sticks:
 def outgoing_mark(store: Store) -> frozenset[Hashable]:
     """Return what waits to be put on a stick, each in words that only it has."""
     return frozenset((row.digest, row.result_no) for row in _outgoing(store))
+
+
+def introduce(path: Path, station: str, trust: Trust, now: datetime) -> bool:
+    """Put the trust file on a stick that was prepared, for a PC that has only its card; return whether it lies there."""
+    cargo = _trust_cargo(trust)
+    return cargo is not None and leave_trust(path, cargo.file, station=station, now=now)
 
 
 def slip(path: Path, *, station: str, home: Home, store: Store, trust: Trust, now: datetime) -> Slip:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 from shared.errors import ForeignObject, NameTaken, TaxferryError
@@ -119,6 +120,23 @@ def carry(
         return
     for item in together:
         yield Carried(item, container=names[0] if len(names) == 1 else "…")
+
+
+def leave_trust(path: Path, file: Outgoing, *, station: str, now: datetime) -> bool:
+    """Put a trust file on a prepared stick, for the first meeting of two PCs; return whether it lies there (STICK-24).
+
+    Another one that lies there is left: the Internet PC's next visit puts the newer one in its place.
+
+    Raises:
+        MediumError: The stick failed.
+    """
+    with Stick.open(path, station=station) as stick:
+        try:
+            stick.place(file.path, file.name, Direction.TO_OFFLINE, now=now, digest=file.digest)
+        except (NameTaken, ForeignObject):
+            return False
+        stick.finish()
+        return True
 
 
 def tidy(stick: Stick, harvest: Harvest, finished: Callable[[Seen], bool]) -> list[str]:

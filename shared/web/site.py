@@ -24,7 +24,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import jinja2
 from starlette.applications import Starlette
@@ -312,6 +312,7 @@ class Site:
             "session": visit.session,
             "csrf": visit.session.csrf,
             "path": visit.path,
+            "here": f"{visit.path}?{urlencode(visit.query)}" if visit.query else visit.path,
             "lang": current_language(),
             "notices": visit.session.take_notices(),
             "running": self.bench.running,

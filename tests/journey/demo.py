@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -42,6 +44,15 @@ PLACES = {
 }
 
 
+# Who has a page, and which program serves it.
+PAGES = {"开票机0": "offline-station", "开票机1": "offline-station", "上网机": "online-station"}
+
+
+def _has_no_screen() -> bool:
+    """Return whether a browser has nowhere to open: the printed address serves then."""
+    return os.name == "posix" and sys.platform != "darwin" and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ)
+
+
 class DemoFailed(Exception):
     """A step did not do what the demonstration promises."""
 
@@ -55,6 +66,8 @@ class Stage:
         language: What the programs are asked to speak.
         cleared: Machines whose card was cleared, as their stations said.
         pace: Seconds that the slowest command took so far: how fast this computer is now.
+        pages: Whether the pages of the PCs are open beside the commands.
+        ending: Closes them.
     """
 
     root: Path
@@ -62,6 +75,8 @@ class Stage:
     quiet: bool = False
     cleared: set[int] = field(default_factory=set)
     pace: float = 0.0
+    pages: bool = False
+    ending: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
     def stick(self) -> Path:
@@ -148,6 +163,42 @@ class Stage:
                     process.wait(timeout=20)
                 except subprocess.TimeoutExpired:
                     process.kill()
+
+    def open_page(self, home: str) -> str:
+        """Serve the page of a PC until the end, open a browser on it, and return its address; nothing without pages."""
+        program = PAGES[home]
+        if not self.pages or importlib.util.find_spec(f"{program.replace('-', '_')}.web") is None:
+            return ""
+        log = self.ending.enter_context((self.root / f"{home} 页面.log").open("w"))
+        command = self._command(program, self.home(home), ["serve", "--no-browser", "--json"])
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8")
+        self.ending.callback(self._close, process)
+        assert process.stdout is not None
+        try:
+            url = str(json.loads(process.stdout.readline())["url"])
+        except (ValueError, KeyError):
+            raise DemoFailed(f"the page of {home} did not open: see {home} 页面.log") from None
+        print(f"  [{PLACES[home]}] {Text('页面', 'page')} {url}", flush=True)
+        if sys.stdin.isatty() and not _has_no_screen():
+            webbrowser.open(url)
+        return url
+
+    @staticmethod
+    def _close(process: subprocess.Popen[str]) -> None:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+    def pause(self, text: Text) -> None:
+        """Let a person look at the pages until they press Enter; without anybody there, go on."""
+        if self.pages:
+            print(f"\n  {text}", flush=True)
+            sys.stdin.readline()
 
     def reports(self) -> dict[int, dict[str, Any]]:
         """Return what the Internet PC says of each machine's report."""
@@ -255,6 +306,7 @@ def play(stage: Stage, today: date) -> None:
     )
     for machine in (0, 1):
         stage.run("offline-station", f"开票机{machine}", "init", "--card", root / f"{machine}.taxcard")
+        stage.open_page(f"开票机{machine}")
     main_files, sub_files = write_invoice_lists(files, month)
     stage.run("offline-station", "开票机0", "invoices", "import", *main_files)
     stage.run("offline-station", "开票机1", "invoices", "import", *sub_files)
@@ -271,6 +323,13 @@ def play(stage: Stage, today: date) -> None:
     with stage.serving() as url:
         online: Callable[..., str] = lambda *a, **k: stage.run("online-station", "上网机", *a, **k)  # noqa: E731
         online("init", "--bureau", url, "--key", root / "key.p12", "--pin-file", pin, "--trust", root / "root.pem")
+        stage.open_page("上网机")
+        stage.pause(
+            Text(
+                "页面都打开了，把窗口并排放好；按回车继续，看页面跟着变",
+                "the pages are open: put the windows side by side, press Enter, and see them change",
+            )
+        )
         online("stick", "sync", stage.stick)
         stage.say(
             Text(
@@ -349,6 +408,7 @@ def play(stage: Stage, today: date) -> None:
         insist(all(closed[machine]["state"] == "acknowledged" for machine in (0, 1)), "both reports are closed")
         online("show", stem)
     stage.run("offline-station", "开票机0", "history")
+    stage.pause(Text("页面还开着，可以随便看；按回车结束", "the pages are still open: look around; press Enter to end"))
 
 
 def insist(condition: bool, what: str) -> None:
@@ -409,12 +469,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
     parser.add_argument("--lang", choices=("zh", "en"), default=detect_language())
+    parser.add_argument("--pages", action="store_true", help="open the pages of the PCs beside the commands")
     options = parser.parse_args(argv)
     set_language(options.lang)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     started = time.monotonic()
-    stage = Stage(options.folder.resolve(), options.lang)
+    stage = Stage(options.folder.resolve(), options.lang, pages=options.pages)
     failure = ""
     interrupted = False
     for name in ("SIGTERM", "SIGHUP"):
@@ -422,7 +483,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(getattr(signal, name), stop)
     try:
         prepare(stage.root)
-        play(stage, date.today())  # noqa: DTZ011  the machine's own day is what the stations use
+        with stage.ending:
+            play(stage, date.today())  # noqa: DTZ011  the machine's own day is what the stations use
         (stage.root / "说明 README.txt").write_text(str(guide(stage.root)), encoding="utf-8")
     except (DemoFailed, subprocess.TimeoutExpired) as error:
         failure = str(error)

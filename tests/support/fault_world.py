@@ -82,7 +82,9 @@ class Office:
         self.root = root
         self.home = root / "home"
         self.clock = Ahead()
-        init_bureau(self.home, self.clock, key_type="p256")
+        listening = serve.listen("127.0.0.1", 0)
+        here = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        init_bureau(self.home, self.clock, key_type="p256", gateways=[here])
         self.bureau: Bureau = open_bureau(self.home, self.clock)
         (root / "root.pem").write_text(_pem(self.bureau), encoding="utf-8")
         self.bureau.desk.set_processing_seconds(0)
@@ -94,7 +96,6 @@ class Office:
             ready.append(url)
             come.set()
 
-        listening = serve.listen("127.0.0.1", 0)
         self._thread = threading.Thread(target=serve.serve, args=(self.bureau, listening, up, self._stop))
         self._thread.start()
         assert come.wait(PATIENCE_SECONDS), "the bureau did not come up"

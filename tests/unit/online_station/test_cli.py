@@ -50,10 +50,11 @@ def test_the_whole_month_with_verbs_alone(station_desk, run, tmp_path):
     assert list(stick.iterdir()) == [], "it may be read, and is not written to before somebody prepared it"
     assert run("stick", "list")[0] == 30
     assert run("stick", "prepare", stick)[0] == 0
+    assert (stick / "TAXFERRY/to-offline/trust.txt").is_file(), "for a PC that has only its card (STICK-24)"
     data, made = make_report()
     (stick / "TAXFERRY/to-online" / f"{NAME}.dat").write_bytes(data)
     status, visit = run("stick", "sync")
-    assert (status, visit["taken"], visit["placed"]) == (0, [f"{NAME}.dat"], ["trust.txt"])
+    assert (status, visit["taken"], visit["placed"]) == (0, [f"{NAME}.dat"], [])
     assert run("once")[0] == 0
     (item,) = run("list")[1]["items"]
     assert {k: item[k] for k in ("report_digest", "taxpayer_id", "machine_no", "stamp", "state", "code")} == {

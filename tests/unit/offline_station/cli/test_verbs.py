@@ -311,7 +311,7 @@ def test_the_stick_in_its_exact_forms(desk: Desk) -> None:
     assert (done["placed"], done["already"]) == ([], [f"{STEM}.dat"]), "report put it there"
     (folder / "TAXFERRY" / "to-online" / f"{STEM}.dat").unlink()
     assert desk.ask("stick", "sync", folder)["placed"] == [f"{STEM}.dat"]
-    assert [item["name"] for item in desk.ask("stick", "list")["items"]] == [f"{STEM}.dat"]
+    assert [item["name"] for item in desk.ask("stick", "list")["items"]] == [f"{STEM}.dat", "trust.txt"]
     assert desk.ask("stick", "eject")["safe"] is True
     (folder / "TAXFERRY" / "to-offline" / f"{STEM}.txt").write_bytes(desk.result_file().read_bytes())
     assert desk.ask("stick", "sync")["taken"] == [f"{STEM}.txt"]

@@ -391,7 +391,7 @@ def test_a_container_of_several_machines_stays_when_only_ones_own_part_is_done_w
     station.clear()
     forward(station, days=8)
     assert sync(station).removed == []
-    assert [path.name for path in (stick / "TAXFERRY/to-offline").iterdir()] == [box.name]
+    assert sorted(path.name for path in (stick / "TAXFERRY/to-offline").iterdir()) == [box.name, "trust.txt"]
 
 
 def test_the_receipt_stops_travelling_once_the_bureau_has_it(station: Station, stick: Path, tmp_path: Path) -> None:
@@ -451,7 +451,7 @@ def test_listing_and_settling(station: Station, stick: Path) -> None:
     identity, found = sticks.listing(path)
     assert path == stick
     assert identity is not None
-    assert [entry.suffix for entry in found.files] == [".dat"]
+    assert [entry.suffix for entry in found.files] == [".dat", "trust.txt"]
     settled = sticks.settle(path)
     assert settled is not None
     assert settled.label == "财务"
