@@ -520,7 +520,8 @@ class Steps:
             keep_copy(self._home.quarantine, file, f"{ack.stem}.ack", error, self._store, now)
         except (BureauError, KeyUnavailable) as error:
             self._went_wrong(error, done)
-            self._store.set_ack(claim, ACK_WAITING, attempts=attempts, due_at=later)
+            due = ACK_BACKOFF.due(now, attempts, ack.sha256, _retry_after(error))
+            self._store.set_ack(claim, ACK_WAITING, attempts=attempts, due_at=due)
         else:
             self._online(done)
             self._checkpoint("ack answered")
@@ -532,7 +533,7 @@ class Steps:
             status = self._gateway_of(ack).report_status(ack.digest)
         except (BureauError, KeyUnavailable) as error:
             self._went_wrong(error, done)
-            due = ACK_BACKOFF.due(self._clock.now(), ack.attempts + 1, ack.sha256)
+            due = ACK_BACKOFF.due(self._clock.now(), ack.attempts + 1, ack.sha256, _retry_after(error))
             self._store.set_ack(claim, ACK_UNKNOWN, attempts=ack.attempts + 1, due_at=due)
             return None
         self._online(done)

@@ -22,6 +22,7 @@ from shared.jobs.limits import Limits
 
 LEASE_SECONDS = 2.0
 PART_BYTES = 200_000
+LIMITS = Limits(pause=0.2, longest_pause=1.0, per_second=50.0, burst=20)
 SOON = Backoff(0.1, 0.4)
 POLICY = Policy(trouble=SOON, standing=SOON, processing=SOON, waiting=SOON, correction=SOON)
 
@@ -36,7 +37,7 @@ def main() -> None:
     with at_work(home, SystemClock(), policy=POLICY, settle=0.2) as station:
         log_to(home.logs)
         station.keyring.own.gateway.part_bytes = PART_BYTES  # type: ignore[attr-defined]
-        station._limits = Limits(pause=0.2, longest_pause=1.0, per_second=50.0, burst=20)
+        station._limits = LIMITS
         print("ready", flush=True)
         station.run(stop, wake)
 

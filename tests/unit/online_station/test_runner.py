@@ -643,3 +643,22 @@ def test_a_thousand_reports_do_not_wait_for_a_thousand_time_outs(station_desk):
     with desk.station(gateway=lambda *_: Dead()) as station:
         station.once(patient=False)
     assert len(calls) == 1
+
+
+def test_a_clear_receipt_waits_as_long_as_the_bureau_asked_for(station_desk):
+    desk, bureau = station_desk, station_desk.bureau
+    digest = desk.report()
+    desk.once()
+    bureau.succeed(digest)
+    desk.ask_now()
+    desk.ack(digest)
+    bureau.retry_after = "600"
+    bureau.misbehave("ack", 429)
+    desk.once()
+    assert bureau.acks[digest] == 1
+    desk.clock.advance(seconds=590)
+    desk.once()
+    assert bureau.acks[digest] == 1, "not before the time that was named"
+    desk.clock.advance(seconds=80)
+    desk.once()
+    assert (bureau.acks[digest], desk.state(digest)) == (2, "acknowledged")
