@@ -53,6 +53,7 @@ from online_station.shell.store import (
     ACK_SENDING,
     ACK_UNKNOWN,
     ACK_WAITING,
+    LeaseLost,
     Store,
     ack_of,
     report_of,
@@ -254,9 +255,10 @@ class Steps:
         papers: dict[str, bytes] = {}
         try:
             self._store.bring(file, files.report_name(digest), row.file_sha256)
+            self._still_ours(claim)
             gateway = self._keyring.voice(row.header.taxpayer_id).gateway
             data = gateway.put_report(
-                digest, file, row.file_sha256, progress=lambda n, of: self._part(digest, n, of, done)
+                digest, file, row.file_sha256, progress=lambda n, of: self._part(digest, n, of, done, claim)
             )
             self._checkpoint("upload answered")
             receipt = self._receipt(data, row)
@@ -298,8 +300,19 @@ class Steps:
             self._moved_on.discard(digest)
         self._apply(claim, event, done, papers=papers)
 
-    def _part(self, digest: str, arrived: int, size: int, done: Pass) -> None:
+    def _still_ours(self, claim: Claim) -> None:
+        """Begin no effect if this process was stopped for so long that another worker has the report.
+
+        Between this question and the request it can be stopped all the same; then the bureau gets the same octets twice, and
+        answers with the same receipt.
+        """
+        if not self._store.holds(claim):
+            raise LeaseLost(claim.key)
+
+    def _part(self, digest: str, arrived: int, size: int, done: Pass, claim: Claim | None = None) -> None:
         """Note that the bureau has more of a large report than before."""
+        if claim is not None:
+            self._still_ours(claim)
         self._checkpoint("part arrived")
         self._online(done)
         if arrived > self._arrived_of.get(digest, 0):

