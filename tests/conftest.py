@@ -30,6 +30,14 @@ settings.load_profile(os.environ.get("TAXFERRY_PROFILE", "quick"))
 
 
 @pytest.fixture(autouse=True)
+def _usual_rights() -> Iterator[None]:
+    """Files are made with the rights that a user's are: a program that ran in this process has made its own stricter."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture(autouse=True)
 def _speak_chinese() -> Iterator[None]:
     """Render messages in Chinese, the first language, whatever an earlier test chose."""
     set_language("zh")
