@@ -12,6 +12,9 @@ from online_station.cli import program as online
 from shared.clock import SystemClock
 from tests.support.offline import new_station
 from tests.support.online import desk
+from tests.support.reading import nothing_plugged_in
+
+__all__ = ["nothing_plugged_in"]
 
 
 @pytest.fixture
