@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 STREAMS: Final = 3
@@ -72,12 +72,12 @@ class Hub:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_put_all, streams, None)
 
-    async def stream(self, session: str, first: bytes) -> AsyncIterator[bytes]:
+    async def stream(self, session: str, first: Callable[[], bytes]) -> AsyncIterator[bytes]:
         """Yield events for one window until it or the program ends.
 
         Args:
             session: Whose window it is.
-            first: The event that it hears at once.
+            first: Returns the event that it hears at once; asked when nothing can be missed any more.
         """
         mine = _Stream(session)
         with self._lock:
@@ -89,7 +89,7 @@ class Hub:
             one.put(_BYE)
             one.put(None)
         try:
-            yield first
+            yield first()
             while not closed:
                 try:
                     event = await asyncio.wait_for(mine.queue.get(), _PING_SECONDS)

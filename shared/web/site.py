@@ -342,8 +342,9 @@ class Site:
         return Response(data, media_type=kind, headers={"cache-control": "public, max-age=3600"})
 
     async def _events(self, request: Request) -> Response:
-        running = self.bench.running
-        first = encode("hello", {"boot": self.boot, "work": running.facts() if running else None})
+        def first() -> bytes:
+            running = self.bench.running
+            return encode("hello", {"boot": self.boot, "work": running.facts() if running else None})
 
         async def stream() -> AsyncIterator[bytes]:
             async for event in self.hub.stream(request.state.session.csrf, first):
